@@ -1,0 +1,114 @@
+"""Guards of the conventions: reasons for what is silenced, no machine's folders, documented names."""
+
+import importlib
+import inspect
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def unexplained_suppressions(root: Path) -> list[str]:
+    """Silenced checkers without a reason: after the suppression, or in a comment above it."""
+    silenced = re.compile(
+        r"#\s*(type: ignore|pyright: ignore|noqa)(\[[\w, -]+\]|: [\w, ]+)?(?P<rest>.*)"
+    )
+    found = []
+    for folder in ("loopverse", "domains", "benchmarks"):
+        for path in sorted((root / folder).rglob("*.py")):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            for number, line in enumerate(lines):
+                match = silenced.search(line)
+                above = lines[number - 1].lstrip() if number else ""
+                if match and len(match["rest"].strip(" #")) < 10 and not above.startswith("#"):
+                    found.append(
+                        f"{path.relative_to(root).as_posix()}:{number + 1}: {line.strip()}"
+                    )
+    return found
+
+
+def machine_paths(root: Path) -> list[str]:
+    """Files under version control that name a folder of somebody's machine."""
+    machine = re.compile(rb"(?<![\w.~}])/(?:work|root|home|Users|opt)/[\w.]")
+    listed = subprocess.run(
+        ["git", "-C", root, "ls-files", "-z"], capture_output=True, check=True, timeout=60
+    ).stdout.decode()
+    found = []
+    for name in filter(None, listed.split("\0")):
+        path = root / name
+        if not path.is_file() or path.suffix in (".png", ".safetensors"):
+            continue
+        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+            if machine.search(line):
+                found.append(f"{name}:{number}: {line.decode(errors='replace').strip()[:80]}")
+    return found
+
+
+def test_every_suppression_has_a_reason() -> None:
+    assert unexplained_suppressions(REPOSITORY) == []
+
+
+def test_no_committed_file_names_a_folder_of_a_machine() -> None:
+    assert machine_paths(REPOSITORY) == []
+
+
+@pytest.mark.parametrize(
+    ("guard", "file", "text"),
+    [
+        (unexplained_suppressions, "loopverse/nn/planted.py", "x = 1  # type: " + "ignore[misc]"),
+        (unexplained_suppressions, "loopverse/nn/planted.py", "import os  # no" + "qa: F401"),
+        (machine_paths, "docs/planted.md", "See /ho" + "me/somebody/runs."),
+    ],
+)
+def test_each_guard_finds_its_planted_violation(
+    guard: Callable[[Path], list[str]], file: str, text: str, checkout: Path
+) -> None:
+    before = set(guard(checkout))
+    planted = checkout / file
+    planted.parent.mkdir(parents=True, exist_ok=True)
+    planted.write_text(text + "\n", encoding="utf-8")
+    subprocess.run(["git", "-C", checkout, "add", "--all"], check=True, timeout=60)
+    found = set(guard(checkout)) - before
+    assert len(found) == 1
+    assert found.pop().startswith(f"{file}:1: ")
+
+
+PUBLIC_MODULES = sorted(
+    {
+        f"loopverse.{path.stem if path.is_file() else path.name}"
+        for path in (REPOSITORY / "loopverse").iterdir()
+        if not path.name.startswith("_")
+        and (path.suffix == ".py" or (path / "__init__.py").exists())
+    }
+    | {path.name for path in (REPOSITORY / "domains").glob("loopverse_*")}
+)
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_every_public_name_is_documented(module: str) -> None:
+    """Inherited docstrings count: an override that keeps the contract need not repeat it."""
+    loaded = importlib.import_module(module)
+    assert loaded.__doc__
+    missing = []
+    for name in getattr(loaded, "__all__", [n for n in vars(loaded) if not n.startswith("_")]):
+        value = getattr(loaded, name)
+        if not (inspect.isclass(value) or inspect.isfunction(value)):
+            continue
+        if not value.__module__.startswith("loopverse"):
+            continue
+        if not inspect.getdoc(value):
+            missing.append(name)
+        if inspect.isclass(value):
+            missing += [
+                f"{name}.{method}"
+                for method, function in vars(value).items()
+                if not method.startswith("_")
+                and inspect.isroutine(function)
+                and method != "forward"
+                and not inspect.getdoc(getattr(value, method))
+            ]
+    assert missing == []
