@@ -104,11 +104,10 @@ def test_every_public_name_is_documented(module: str) -> None:
             missing.append(name)
         if inspect.isclass(value):
             missing += [
-                f"{name}.{method}"
-                for method, function in vars(value).items()
-                if not method.startswith("_")
-                and inspect.isroutine(function)
-                and method != "forward"
-                and not inspect.getdoc(getattr(value, method))
+                f"{name}.{member}"
+                for member, found in vars(value).items()
+                if not member.startswith("_") and member != "forward"
+                if inspect.isroutine(found) or isinstance(found, property)
+                if not any(getattr(vars(base).get(member), "__doc__", "") for base in value.__mro__)
             ]
     assert missing == []
