@@ -1,0 +1,166 @@
+"""Rules that decide when a unit (a token, a transition) has looped enough."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+
+@dataclass(eq=False)
+class Active:
+    """The units that a step computes.
+
+    Attributes:
+        rows: positions in the batch of the rows at hand, `[n]`.
+    """
+
+    rows: Tensor
+
+
+Read = Callable[[Tensor], Distribution]
+"""Turns a state `[n t d]` into the domain's predictive distribution `[n t]`."""
+ReadActive = Callable[[Tensor, Active | None], Distribution]
+"""The same, told which rows of the batch these are; None means all, in order."""
+Memory = dict[str, Tensor]
+"""What a rule remembers between loops: tensors whose first axis is the rows still in the loop."""
+
+
+@dataclass
+class Halting:
+    """When to stop. Subclasses are group `halting`; they hold settings, never the last batch."""
+
+    adaptive: ClassVar[bool] = False
+    """Whether `update` must be called after every loop. Only adaptive rules wait for the device."""
+    learned: ClassVar[bool] = False
+    """Whether the rule reads a trained head."""
+
+    def head(self, width: int) -> nn.Module | None:
+        """The rule's trained part, `[b t d] -> logits [b t]`, owned by the model."""
+        return None
+
+    def begin(self, z: Tensor) -> Memory:
+        """What to remember before the first loop, from the initial state `z [b t d]`."""
+        return {}
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        """Look at loop `i` and say which units stop.
+
+        Args:
+            memory: what the last call, or `begin`, returned.
+            before: state before the loop, `[n t d]` for the `n` rows still in it.
+            after: state after the loop, same shape.
+            i: index of the loop, from 0.
+            read: turns a state into the domain's predictive distribution `[n t]`.
+            head: what `head()` built, trained.
+
+        Returns:
+            The new memory and a boolean tensor `[n t]`, true where the unit stops now.
+        """
+        raise NotImplementedError
+
+
+@dataclass
+class FixedDepth(Halting):
+    """Never stops early: every unit gets the plan's depth."""
+
+
+@dataclass
+class FixedPoint(Halting):
+    """Stops a unit whose state no longer moves: `||z_i - z_{i-1}|| / ||z_i|| < tolerance`.
+
+    Source: FPRM (2606.18206, inf-norm, 0.1); Huginn (2502.05171, 2-norm, 0.03).
+
+    Attributes:
+        tolerance: relative change below which a unit has settled.
+        norm: "l2" or "inf", over the channels of a unit.
+        min_loops: loops every unit gets.
+    """
+
+    tolerance: float = 0.03
+    norm: str = "l2"
+    min_loops: int = 1
+    adaptive: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.tolerance <= 0:
+            raise ValueError(f"halting.tolerance must be above 0, got {self.tolerance}")
+        if self.norm not in ("l2", "inf"):
+            raise ValueError(f'halting.norm must be "l2" or "inf", got "{self.norm}"')
+        if self.min_loops < 1:
+            raise ValueError(f"halting.min_loops must be at least 1, got {self.min_loops}")
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        order = 2.0 if self.norm == "l2" else float("inf")
+        change = torch.linalg.vector_norm((after - before).float(), order, dim=-1)
+        size = torch.linalg.vector_norm(after.float(), order, dim=-1)
+        settled = change < self.tolerance * (size + 1e-8)
+        return memory, settled & (i + 1 >= self.min_loops)
+
+
+class ExitHead(nn.Module):
+    """A linear gate on the state: `[b t d] -> logits [b t]` of stopping after this loop."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear(z).squeeze(-1)
+
+
+@dataclass
+class ExitGate(Halting):
+    """Stops a unit when its learned exit probability has accumulated to `threshold`.
+
+    `lambda_i = sigmoid(head(z_i))`, `p(i) = lambda_i prod_{j<i} (1 - lambda_j)`; stop when the sum
+    of `p` reaches the threshold. Trained by `objective=expected`. Source: Ouro (2510.25741, section 3).
+
+    Attributes:
+        threshold: cumulative exit probability, in (0, 1], at which a unit stops.
+    """
+
+    threshold: float = 0.5
+    adaptive: ClassVar[bool] = True
+    learned: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"halting.threshold must be in (0, 1], got {self.threshold}")
+
+    def head(self, width: int) -> nn.Module:
+        return ExitHead(width)
+
+    def begin(self, z: Tensor) -> Memory:
+        return {"going_on": torch.ones(z.shape[:2], device=z.device)}
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        assert head is not None  # LoopPlan refuses a learned rule without its head
+        going_on = memory["going_on"] * torch.sigmoid(-head(after).float())
+        return {"going_on": going_on}, 1 - going_on >= self.threshold

@@ -1,0 +1,82 @@
+"""The loop over depth. There is no other one in Loopverse."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from loopverse.depth.gradient import Full
+from loopverse.depth.halting import Active, ReadActive
+from loopverse.depth.plan import LoopPlan, LoopResult
+from loopverse.depth.roster import roster_for
+
+
+class Step(Protocol):
+    """One loop: reads the state of the active rows and returns the next one."""
+
+    def __call__(self, z: Tensor, i: int, active: Active | None, /) -> Tensor:
+        """Map `z [n t d]` to the next state of the same shape.
+
+        Args:
+            z: state of the rows at hand.
+            i: index of the loop, from 0.
+            active: which rows of the batch these are; None means all, in order.
+        """
+        ...
+
+
+def iterate(
+    step: Step,
+    z: Tensor,
+    plan: LoopPlan,
+    *,
+    read: ReadActive | None = None,
+    tap: Callable[[int, Tensor], None] | None = None,
+) -> LoopResult:
+    """Apply `step` again and again, as `plan` says.
+
+    Args:
+        step: one loop.
+        z: initial state, `[b t d]`.
+        plan: how deep, when to stop, how to differentiate.
+        read: turns the state of the active rows into the domain's predictive distribution, for rules
+            that look at it.
+        tap: called once after each loop with its index and the state of the rows that go on.
+
+    Returns:
+        The final state, with the depth that each unit got. A rule that never fired is a false in
+        `converged`, not an exception.
+    """
+    gradient = plan.gradient if torch.is_grad_enabled() else Full()
+    roster = roster_for(z, plan)
+    one_loop = gradient.wrap(step)
+    states: list[Tensor] = []
+    num_seen = 0
+
+    def advance(z: Tensor, loops: range) -> Tensor:
+        nonlocal num_seen
+        for i in loops:
+            z = roster.enter(z, i)
+            z = roster.leave(z, one_loop(z, i, roster.active), i, read)
+            if i == num_seen:  # not when a checkpointed segment runs again in the backward pass
+                num_seen += 1
+                if plan.keep_states:
+                    states.append(z)
+                if tap is not None:
+                    tap(i, z)
+            if roster.empty:
+                break
+        return z
+
+    for loops in gradient.segments(plan.deepest):
+        z = gradient.run(lambda z, loops=loops: advance(z, loops), z, loops, plan.deepest)
+    z = roster.gather(z)
+    z, adjoint = gradient.attach(lambda z: step(z, plan.deepest - 1, None), z)
+    return LoopResult(
+        z=z,
+        depth=roster.depth(z),
+        converged=roster.converged(),
+        states=states if plan.keep_states else None,
+        adjoint=adjoint,
+    )

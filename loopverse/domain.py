@@ -1,0 +1,242 @@
+"""The contract of a domain: what it must answer, so that everything else works for it.
+
+A domain turns a batch into something to read, and a final state into a prediction and a loss. The
+core in between is not its business. One batch, one direction:
+
+`batches -> prepare(rng) -> .to(device) -> embed -> think -> predict -> loss -> backward`
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+import torchmetrics
+from jaxtyping import Float
+from tensordict import TensorDict
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from loopverse.depth import LoopResult
+from loopverse.nn import CoreInput
+
+Split = Literal["train", "valid"]
+
+
+@dataclass
+class Outcome:
+    """Losses of a batch, one per unit; always a mean, never a sum.
+
+    Attributes:
+        losses: one per unit (token, transition), in nats where that has a meaning.
+        weights: how much each unit counts; 0 for padding.
+        penalty: a scalar that is added to the mean, or None.
+        prediction: what the losses were computed from, for metrics.
+    """
+
+    losses: Float[Tensor, "*units"]
+    weights: Float[Tensor, "*units"]
+    penalty: Tensor | None = None
+    prediction: Distribution | None = None
+
+    @property
+    def num_units(self) -> Tensor:
+        """Sum of the weights."""
+        return self.weights.sum()
+
+    @property
+    def loss(self) -> Tensor:
+        """The weighted mean over units, plus the penalty; 0 where nothing counts."""
+        mean = (self.losses * self.weights).sum() / self.num_units.clamp(min=1e-9)
+        return mean if self.penalty is None else mean + self.penalty
+
+
+@dataclass
+class Thought:
+    """What comes back from thinking once.
+
+    Attributes:
+        readouts: states to predict from: one, or one per supervised loop.
+        result: how the loop went: depth per unit, convergence.
+        weights: how much each readout counts per unit; None: there is only one.
+        extra: a loss to add per unit; None: nothing.
+    """
+
+    readouts: list[Float[Tensor, "b t d"]]
+    result: LoopResult
+    weights: Float[Tensor, "loops b t"] | None = None
+    extra: Float[Tensor, "b t"] | None = None
+
+    @property
+    def z(self) -> Float[Tensor, "b t d"]:
+        """The readout after the last loop."""
+        return self.readouts[-1]
+
+    def weigh(self, outcomes: Sequence[Outcome]) -> Outcome:
+        """One outcome from that of every readout, as the objective weighs them.
+
+        Raises:
+            ValueError: the losses are not one per unit of the state, `[b t]`.
+        """
+        if self.weights is None:
+            return outcomes[-1]
+        losses = torch.stack([outcome.losses for outcome in outcomes])
+        if losses.shape != self.weights.shape:
+            raise ValueError(
+                f"a loss on every loop needs one loss per unit, shape {list(self.weights.shape[1:])}, "
+                f"got {list(losses.shape[1:])}: return losses of that shape, or use objective=final"
+            )
+        total = (losses * self.weights).sum(0)
+        if self.extra is not None:
+            total = total + self.extra
+        penalties = [outcome.penalty for outcome in outcomes if outcome.penalty is not None]
+        penalty = torch.stack(penalties).mean() if penalties else None
+        return Outcome(total, outcomes[-1].weights, penalty, outcomes[-1].prediction)
+
+
+class Think(Protocol):
+    """The core with a plan bound to it: all that a domain sees of it."""
+
+    def __call__(
+        self, inputs: CoreInput, carry: Float[Tensor, "b t d"] | None = None, outer: float = 0.0
+    ) -> Thought:
+        """Read the input as often as the plan says.
+
+        Args:
+            inputs: what to read.
+            carry: the state to start from, in domains that are recurrent in time.
+            outer: where the domain's outer process stands, in [0, 1] (denoising, horizon).
+        """
+        ...
+
+
+@dataclass
+class SampleSettings:
+    """What a user asks of `loopverse sample`, whatever the domain; a domain reads what it knows.
+
+    Attributes:
+        length: units to make.
+        temperature: 0 takes the most likely unit.
+        top_k: draw among the k most likely; 0: among all.
+        top_p: draw among the most likely that together have this probability.
+        seed: row n of a batch draws from a generator of its own, seeded by (seed, n).
+    """
+
+    length: int = 200
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.length < 1:
+            raise ValueError(f"the length to sample must be at least 1, got {self.length}")
+        if self.temperature < 0:
+            raise ValueError(f"temperature must not be negative, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1], got {self.top_p}")
+
+
+@dataclass
+class Sample:
+    """A piece of what is being sampled, as soon as it is there.
+
+    Attributes:
+        row: which prompt it continues.
+        text: the piece, as a person reads it.
+    """
+
+    row: int
+    text: str
+
+
+class DomainAdapter(nn.Module, ABC):
+    """What a domain answers. Register it as an entry point of the group `loopverse.domains`.
+
+    The constructor opens no data: a trained model must load where its corpus is not.
+
+    Args:
+        config: an instance of `Config`.
+        width: channels of the core's state.
+    """
+
+    Config: ClassVar[type]
+    """A dataclass: the domain's settings, whose defaults run on a laptop."""
+    metric: ClassVar[str]
+    """The headline metric: lower is better, its unit in its name (`bits_per_byte`)."""
+
+    def __init__(self, config: Any, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.width = width
+
+    @abstractmethod
+    def batches(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Iterator[TensorDict]:
+        """Batches of a split, on the CPU.
+
+        `train` never ends, and batch `n` depends on `(seed, n, rank)` only, so that `start` skips for
+        free when a run resumes. `valid` ends, and is the same every time.
+        """
+
+    def prepare(self, batch: TensorDict, rng: torch.Generator) -> TensorDict:
+        """All randomness of training (masks, noise levels), on the CPU; the default has none.
+
+        Called in evaluation too, with a generator that is the same every time.
+        """
+        return batch
+
+    @abstractmethod
+    def embed(self, batch: TensorDict) -> CoreInput:
+        """What the core reads, `x` of shape `[b t d]`; deterministic."""
+
+    @abstractmethod
+    def predict(self, z: Float[Tensor, "b t d"]) -> Distribution:
+        """The predictive distribution of each unit, of batch shape `[b t]`."""
+
+    @abstractmethod
+    def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
+        """The loss of each unit, `[b t]`; deterministic."""
+
+    def forward(self, think: Think, batch: TensorDict) -> Outcome:
+        """From a prepared batch to its losses. Override it to think more than once."""
+        thought = think(self.embed(batch))
+        return thought.weigh([self.loss(self.predict(z), batch) for z in thought.readouts])
+
+    def metrics(self) -> dict[str, torchmetrics.Metric]:
+        """Fresh metrics by name, `metric` among them; the default is the mean loss."""
+        return {self.metric: torchmetrics.MeanMetric()}
+
+    def measure(
+        self, metrics: dict[str, torchmetrics.Metric], outcome: Outcome, batch: TensorDict
+    ) -> None:
+        """Update what `metrics()` returned with one batch."""
+        metrics[self.metric].update(outcome.losses, outcome.weights)
+
+    def sample(
+        self, think: Think, prompts: Sequence[str], settings: SampleSettings
+    ) -> Iterator[Sample]:
+        """Continue the prompts, piece by piece. Optional.
+
+        Raises:
+            NotImplementedError: this domain makes nothing to look at.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not sample")
+
+    def save_assets(self, folder: Path) -> None:
+        """Write what the model needs in use besides weights and settings (a vocabulary)."""
+
+    def load_assets(self, folder: Path) -> None:
+        """Read what `save_assets` wrote."""

@@ -1,0 +1,64 @@
+"""Modules: attention, cache, blocks, injection, and the recurrent core made of them."""
+
+from loopverse.nn.attend import Attend
+from loopverse.nn.attention import Attention
+from loopverse.nn.block import Block, Stack, SwiGLU, init_weights
+from loopverse.nn.cache import KVCache
+from loopverse.nn.config import CoreConfig
+from loopverse.nn.context import Context
+from loopverse.nn.core import CoreInput, CoreOutput, LoopBody, RecurrentCore
+from loopverse.nn.injection import (
+    Add,
+    Concat,
+    Inject,
+    Injection,
+    NoInjection,
+    Retention,
+    RetentionResidual,
+    Scaled,
+)
+from loopverse.nn.norm import RMSNorm
+from loopverse.nn.rotary import rotary_angles, rotate
+from loopverse.nn.state import (
+    Embed,
+    FreshNoise,
+    Noise,
+    Normal,
+    PositionNoise,
+    StateInit,
+    Zeros,
+)
+
+__all__ = [
+    "Add",
+    "Attend",
+    "Attention",
+    "Block",
+    "Concat",
+    "Context",
+    "CoreConfig",
+    "CoreInput",
+    "CoreOutput",
+    "Embed",
+    "FreshNoise",
+    "Inject",
+    "Injection",
+    "KVCache",
+    "LoopBody",
+    "NoInjection",
+    "Noise",
+    "Normal",
+    "PositionNoise",
+    "RMSNorm",
+    "RecurrentCore",
+    "Retention",
+    "RetentionResidual",
+    "Scaled",
+    "Stack",
+    "StateInit",
+    "SwiGLU",
+    "Zeros",
+    "init_weights",
+    "rotary_angles",
+    "rotate",
+]

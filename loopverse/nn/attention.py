@@ -1,0 +1,61 @@
+"""Self-attention with grouped queries, rotary positions and a cache that knows of loops."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from loopverse.nn.cache import Slot
+from loopverse.nn.context import Context
+from loopverse.nn.norm import RMSNorm
+from loopverse.nn.rotary import rotate
+
+
+class Attention(nn.Module):
+    """Grouped-query attention over `scaled_dot_product_attention`.
+
+    Args:
+        width: channels of the state.
+        num_heads: query heads; must divide `width`.
+        num_kv_heads: key and value heads; must divide `num_heads`.
+        qk_norm: normalise queries and keys per head (Dehghani et al. 2023, 2302.05442).
+        qk_bias: a learned bias on queries and keys (Huginn, 2502.05171).
+    """
+
+    def __init__(
+        self, width: int, num_heads: int, num_kv_heads: int, *, qk_norm: bool, qk_bias: bool
+    ) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = num_heads, num_kv_heads
+        self.head_width = width // num_heads
+        self.qkv = nn.Linear(width, (num_heads + 2 * num_kv_heads) * self.head_width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.q_norm = RMSNorm(self.head_width) if qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(self.head_width) if qk_norm else nn.Identity()
+        self.q_bias = self.k_bias = None
+        if qk_bias:
+            self.q_bias = nn.Parameter(torch.zeros(num_heads, 1, self.head_width))
+            self.k_bias = nn.Parameter(torch.zeros(num_kv_heads, 1, self.head_width))
+
+    def forward(
+        self, x: Float[Tensor, "b t d"], context: Context, slot: Slot
+    ) -> Float[Tensor, "b t d"]:
+        """Read `x` in the light of what `context` lets each position see."""
+        batch, length, width = x.shape
+        heads = self.qkv(x).view(batch, length, -1, self.head_width).transpose(1, 2)  # [b n t h]
+        q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
+        if self.q_bias is not None and self.k_bias is not None:
+            q, k = q + self.q_bias.to(q.dtype), k + self.k_bias.to(k.dtype)
+        q = rotate(self.q_norm(q), context.cos, context.sin)
+        k = rotate(self.k_norm(k), context.cos, context.sin)
+        if context.cache is not None:
+            k, v = context.cache.update(slot, k, v)
+        read = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=context.mask,
+            is_causal=context.causal and context.mask is None and length > 1,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )
+        return self.out(read.transpose(1, 2).reshape(batch, length, width))

@@ -1,0 +1,198 @@
+"""The recurrent core: prelude, loop, coda, for every domain."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from loopverse.depth import Active, LoopPlan, LoopResult, iterate
+from loopverse.nn.attend import Attend
+from loopverse.nn.block import Stack, init_weights
+from loopverse.nn.cache import KVCache
+from loopverse.nn.config import CoreConfig
+from loopverse.nn.context import Context
+from loopverse.nn.norm import RMSNorm
+from loopverse.nn.rotary import rotary_angles
+from loopverse.nn.state import Noise
+
+
+@dataclass
+class CoreInput:
+    """What a domain gives the core to read.
+
+    Attributes:
+        x: embedded units.
+        attend: which positions a position may read.
+        positions: of each unit, for rotary angles and initial noise; None: counted from the end of the
+            cache.
+        cond: a condition per row, for a core with `conditioned=true`.
+        cache: keys and values of earlier calls, extended by this one.
+    """
+
+    x: Float[Tensor, "b t d"]
+    attend: Attend
+    positions: Int[Tensor, "b t"] | None = None
+    cond: Float[Tensor, "b d"] | None = None
+    cache: KVCache | None = None
+
+
+@dataclass
+class CoreOutput:
+    """What the core makes of it.
+
+    Attributes:
+        readouts: ready for the prediction: after the last loop, or after every loop when the plan
+            keeps states.
+        result: what came out of the loop itself.
+    """
+
+    readouts: list[Float[Tensor, "b t d"]]
+    result: LoopResult
+
+
+class LoopBody(nn.Module):
+    """One loop: inject, looped layers, next state: `z <- f(z, e)`."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        self.injection = config.injection.build(config.width, config.num_loop)
+        branch_scale = 1 / config.loops if config.scale_branches else 1.0
+        self.layers = Stack(config, config.num_loop, config.num_prelude, branch_scale)
+        every = config.state_norm == "every"
+        self.norm = RMSNorm(config.width) if every else nn.Identity()
+
+    def forward(
+        self, z: Float[Tensor, "b t d"], e: Float[Tensor, "b t d"], context: Context, loop: int = 0
+    ) -> Float[Tensor, "b t d"]:
+        h = self.injection.read(z, e)
+        h = self.layers(h, context, self.injection.residual, loop)
+        return self.norm(self.injection.write(z, e, h))
+
+
+class RecurrentCore(nn.Module):
+    """Layers run once, layers run again and again, layers run once.
+
+    `e = prelude(x)`, `z_0 = init(e)`, `z_{i+1} = f(z_i, e)`, output `coda(z_R)`. With `tied=false` every
+    loop owns its layers: the baseline of the same FLOPs.
+
+    Raises:
+        ValueError: settings that no core can have (`CoreConfig.check`).
+    """
+
+    def __init__(self, config: CoreConfig) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self.prelude = Stack(config, config.num_prelude, 0)
+        self.prelude_norm = RMSNorm(config.width) if config.prelude_norm else nn.Identity()
+        self.bodies = nn.ModuleList(
+            LoopBody(config) for _ in range(1 if config.tied else config.loops)
+        )
+        last = config.state_norm == "last"
+        self.state_norm = RMSNorm(config.width) if last else nn.Identity()
+        self.coda = Stack(config, config.num_coda, config.num_prelude + config.num_loop)
+        self.output_norm = RMSNorm(config.width) if config.output_norm else nn.Identity()
+        init_weights(self, config.width, config.num_applied)
+
+    def compile_blocks(self) -> None:
+        """Compile prelude, body and coda, each for itself, with the loop outside.
+
+        So a depth drawn anew at every step never compiles again.
+        """
+        for part in (self.prelude, *self.bodies, self.coda):
+            part.compile()
+
+    def forward(
+        self,
+        inputs: CoreInput,
+        plan: LoopPlan,
+        noise: Noise,
+        *,
+        carry: Float[Tensor, "b t d"] | None = None,
+        read: Callable[[Tensor], Distribution] | None = None,
+        tap: Callable[[int, Tensor], None] | None = None,
+    ) -> CoreOutput:
+        """Read the input as often as the plan says.
+
+        Args:
+            inputs: what to read.
+            plan: how deep, when to stop, how to differentiate.
+            noise: where an initial state drawn at random comes from.
+            carry: an initial state from an earlier call, instead of a new one.
+            read: turns a readout into the domain's predictive distribution.
+            tap: called after each loop with its index and the state.
+
+        Raises:
+            ValueError: input of another width, a condition that is missing or not expected, more loops
+                than an untied core has.
+        """
+        self._check(inputs, plan)
+        context = self._context(inputs)
+        positions = self._positions(inputs)
+        e = self.prelude_norm(self.prelude(inputs.x, context))
+        z = self.config.init.start(e, positions, noise) if carry is None else carry
+
+        def step(z: Tensor, i: int, active: Active | None) -> Tensor:
+            body = self.bodies[0 if self.config.tied else i]
+            loop = 0 if inputs.cache is None else i
+            if active is None:
+                return body(z, e, context, loop)
+            return body(z, e[active.rows], context.take(active.rows), loop)
+
+        def finish(z: Tensor, context: Context) -> Tensor:
+            return self.output_norm(self.coda(self.state_norm(z), context))
+
+        def look(z: Tensor, active: Active | None) -> Distribution:
+            assert read is not None
+            return read(finish(z, context if active is None else context.take(active.rows)))
+
+        result = iterate(step, z, plan, read=None if read is None else look, tap=tap)
+        readouts = [finish(state, context) for state in result.states or [result.z]]
+        if inputs.cache is not None:
+            inputs.cache.commit(inputs.x.shape[1], inputs.attend.padding)
+        return CoreOutput(readouts, result)
+
+    def _context(self, inputs: CoreInput) -> Context:
+        head_width = self.config.width // self.config.num_heads
+        angles_at = self._positions(inputs) if inputs.positions is not None else self._count(inputs)
+        cos, sin = rotary_angles(angles_at, head_width, self.config.rotary_base)
+        past = inputs.cache.past if inputs.cache is not None else 0
+        mask = inputs.attend.mask(inputs.x.shape[1], past)
+        return Context(cos, sin, inputs.attend.causal, mask, inputs.cond, inputs.cache)
+
+    def _count(self, inputs: CoreInput) -> Tensor:
+        start = inputs.cache.length if inputs.cache is not None else 0
+        length = inputs.x.shape[1]
+        return torch.arange(start, start + length, device=inputs.x.device)[None]
+
+    def _positions(self, inputs: CoreInput) -> Tensor:
+        if inputs.positions is not None:
+            return inputs.positions
+        return self._count(inputs).expand(inputs.x.shape[:2])
+
+    def _check(self, inputs: CoreInput, plan: LoopPlan) -> None:
+        width = self.config.width
+        if inputs.x.ndim != 3 or inputs.x.shape[2] != width:
+            raise ValueError(
+                f"embed must return x of shape [batch, time, {width}], got {list(inputs.x.shape)}"
+            )
+        if self.config.conditioned != (inputs.cond is not None):
+            expected, got = ("a", "none") if self.config.conditioned else ("no", "one")
+            raise ValueError(
+                f"this core expects {expected} condition per row, got {got}: set core.conditioned to "
+                "match what the domain's embed returns as cond"
+            )
+        if not self.config.tied:
+            if plan.deepest > self.config.loops:
+                raise ValueError(
+                    f"an untied core of {self.config.loops} loops cannot run {plan.deepest}: "
+                    "ask for fewer, or train with core.tied=true"
+                )
+            if isinstance(plan.depth, Tensor):
+                raise ValueError(
+                    "an untied core needs the same depth for all sequences: "
+                    "use schedule=constant, or core.tied=true"
+                )
