@@ -9,13 +9,12 @@ version = release = installed_version("loopverse")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
-nitpicky = False
+default_role = "code"  # `z` in a docstring is code, as in Markdown
 
 html_theme = "furo"
 html_title = "Loopverse"
@@ -29,3 +28,4 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature shows the types; "*units" is no emphasis
