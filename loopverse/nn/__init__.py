@@ -28,6 +28,7 @@ from loopverse.nn.state import (
     StateInit,
     Zeros,
 )
+from loopverse.nn.weights import Piece, WeightMap, load_weights
 
 __all__ = [
     "Add",
@@ -48,6 +49,7 @@ __all__ = [
     "NoInjection",
     "Noise",
     "Normal",
+    "Piece",
     "PositionNoise",
     "RMSNorm",
     "RecurrentCore",
@@ -57,8 +59,10 @@ __all__ = [
     "Stack",
     "StateInit",
     "SwiGLU",
+    "WeightMap",
     "Zeros",
     "init_weights",
+    "load_weights",
     "rotary_angles",
     "rotate",
 ]
