@@ -1,0 +1,153 @@
+"""The documentation is executed: code blocks run in order, and printed output is what it says.
+
+Blocks of one page share a folder, and Python blocks share their names. A block of ``text`` right
+after one of Python is its output. Training is cut to a few steps by overrides added to the
+command. An HTML comment before a block changes what happens to it:
+
+    <!-- ci: test -->          the test command: `.ci/run` runs it in an environment of its own
+    <!-- ci: train -->         set-up and training: the commands before the last are left out here
+    <!-- not run: REASON -->   it needs what a test does not have
+"""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+SHORT = "training.steps=2 training.batch_size=2 training.valid_batches=1"
+
+FENCE = re.compile(
+    r"^(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w+)\n(?P<code>.*?)^```\n",
+    re.MULTILINE | re.DOTALL,
+)
+TRAIN = re.compile(r"loopverse train\b(?!.*\brun=)(?:\\\n|[^\n&|;#])*")
+
+
+@dataclass
+class Block:
+    """A fenced block: its language, text, the mark before it, its line, and the output after it."""
+
+    language: str
+    code: str
+    mark: str
+    line: int
+    output: str | None = None
+
+
+def blocks(page: str) -> list[Block]:
+    found: list[Block] = []
+    end = -1
+    for match in FENCE.finditer(page):
+        block = Block(
+            match["language"],
+            match["code"],
+            match["mark"] or "",
+            page[: match.start()].count("\n") + 1,
+        )
+        if block.language == "text" and found and not page[end : match.start()].strip():
+            found[-1].output = block.code
+        found.append(block)
+        end = match.end()
+    return found
+
+
+def shortened(code: str) -> str:
+    """The same commands, trained for a moment."""
+    return TRAIN.sub(lambda match: f"{match[0].rstrip()} {SHORT} ", code)
+
+
+def runnable(page: str) -> Iterator[Block]:
+    for block in blocks(page):
+        if block.language not in ("bash", "python") or block.mark.startswith("not run: "):
+            continue
+        if block.mark == "ci: test":
+            continue
+        if block.mark == "ci: train":
+            block.code = block.code.rpartition("&&")[2].strip() + "\n"
+        if block.language == "bash":
+            block.code = shortened(block.code.replace(".venv/bin/", ""))
+        yield block
+
+
+def run_bash(code: str, folder: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def run_python(block: Block, page: Path, module: types.ModuleType) -> str:
+    printed = io.StringIO()
+    code = "\n" * block.line + block.code  # so that a traceback shows the line of the page
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, str(page), "exec"), vars(module))
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("documented")
+    monkeypatch.setitem(sys.modules, "documented", module)
+    for block in runnable(page.read_text(encoding="utf-8")):
+        if block.language == "bash":
+            printed = run_bash(block.code, tmp_path)
+        else:
+            printed = run_python(block, page, module)
+        if block.output is not None:
+            assert printed == block.output, f"{page.name}, line {block.line}"
+
+
+def test_the_readme_holds_the_commands_that_ci_runs() -> None:
+    marks = {block.mark: block.code for block in blocks((REPOSITORY / "README.md").read_text())}
+    assert "pytest" in marks["ci: test"]
+    assert marks["ci: train"].strip().endswith("loopverse train")
+
+
+def test_only_training_is_shortened_and_only_when_it_is_new() -> None:
+    assert shortened("loopverse train core=ouro\n") == f"loopverse train core=ouro {SHORT} \n"
+    assert (
+        shortened("loopverse train \\\n  seed=1 # why\n")
+        == f"loopverse train \\\n  seed=1 {SHORT} # why\n"
+    )
+    assert shortened("loopverse train run=runs/a\n") == "loopverse train run=runs/a\n"
+    assert shortened("loopverse sample runs/a\n") == "loopverse sample runs/a\n"
+
+
+def test_a_block_knows_its_mark_its_line_and_its_output() -> None:
+    page = "x\n<!-- not run: a gpu -->\n```bash\nlong\n```\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n"
+    first, second, _ = blocks(page)
+    assert (first.mark, first.line) == ("not run: a gpu", 2)
+    assert (second.code, second.output) == ("print(1)\n", "1\n")
+    assert [block.code for block in runnable(page)] == ["print(1)\n"]
+
+
+def test_a_page_that_prints_something_else_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint(2)\n```\n\n```text\n1\n```\n")
+    with pytest.raises(AssertionError, match="line 1"):
+        test_the_code_of_a_page_runs(page, tmp_path, monkeypatch)
