@@ -1,0 +1,35 @@
+"""Text for domains: corpora, tokenisers, a cache of token ids, and windows over them."""
+
+from loopverse.text.cache import TokenisedCorpus, learn_bpe, tokenise
+from loopverse.text.corpus import Corpus, Document, Limited
+from loopverse.text.rows import DatasetRows
+from loopverse.text.sources import Files, open_corpus, stdlib
+from loopverse.text.store import cache_root
+from loopverse.text.tokenizer import (
+    BPETokenizer,
+    ByteTokenizer,
+    TextStream,
+    Tokenizer,
+    load_tokenizer,
+)
+from loopverse.text.windows import TokenWindows
+
+__all__ = [
+    "BPETokenizer",
+    "ByteTokenizer",
+    "Corpus",
+    "DatasetRows",
+    "Document",
+    "Files",
+    "Limited",
+    "TextStream",
+    "TokenWindows",
+    "TokenisedCorpus",
+    "Tokenizer",
+    "cache_root",
+    "learn_bpe",
+    "load_tokenizer",
+    "open_corpus",
+    "stdlib",
+    "tokenise",
+]
