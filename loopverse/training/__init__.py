@@ -1,0 +1,49 @@
+"""Training: from a configuration to a run folder, and back.
+
+The public names below are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from loopverse.training.build import build_model
+    from loopverse.training.evaluate import evaluate
+    from loopverse.training.load import LoadedRun, load
+    from loopverse.training.progress import PlainReporter, Reporter, RichReporter
+    from loopverse.training.runs import RunFolder
+    from loopverse.training.train import NonFiniteError, Run, train
+
+_HOMES = {
+    "LoadedRun": "load",
+    "NonFiniteError": "train",
+    "PlainReporter": "progress",
+    "Reporter": "progress",
+    "RichReporter": "progress",
+    "Run": "train",
+    "RunFolder": "runs",
+    "build_model": "build",
+    "evaluate": "evaluate",
+    "load": "load",
+    "train": "train",
+}
+
+__all__ = [
+    "LoadedRun",
+    "NonFiniteError",
+    "PlainReporter",
+    "Reporter",
+    "RichReporter",
+    "Run",
+    "RunFolder",
+    "build_model",
+    "evaluate",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'loopverse.training' has no attribute {name!r}")
+    return getattr(import_module(f"loopverse.training.{_HOMES[name]}"), name)

@@ -1,0 +1,102 @@
+"""Files and folders that are either complete on disk or not there."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from loopverse.errors import UserError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`; a crash at any moment leaves the old file or the new one."""
+    temporary = _temporary(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill the folder that is yielded; it takes the name `path` when everything in it is on disk.
+
+    A folder that is already at `path` is replaced.
+    """
+    temporary = _temporary(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path_inside in temporary.rglob("*"):
+            sync(path_inside)
+        sync(temporary)
+        if path.exists():
+            discard(path)
+        temporary.rename(path)
+        sync(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def full_disk_explained(run: Path) -> Iterator[None]:
+    """Turn "no space left" into a sentence that says what to do.
+
+    Raises:
+        UserError: the disk that holds `run` is full.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # safetensors reports what the system said as text only
+        full = getattr(error, "errno", None) in FULL or re.search(
+            r"os error (28|122)\b", str(error)
+        )
+        if not full:
+            raise
+        raise UserError(
+            f"the disk that holds {run} is full, so the last save was given up; older checkpoints "
+            f"are untouched: free some space, then go on with `loopverse train run={run}`"
+        ) from error
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder; a crash on the way never leaves half of it under its name."""
+    temporary = _temporary(folder, "discarded")
+    folder.rename(temporary)
+    shutil.rmtree(temporary)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that died left in `folder`."""
+    for leftover in folder.glob(".*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders, and needs no such call
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _temporary(path: Path, what: str = "new") -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{what}.tmp")

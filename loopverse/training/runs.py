@@ -1,0 +1,248 @@
+"""The run folder: everything a run leaves behind, in a form that survives being killed.
+
+run.json          format, versions, precision: written last, so it marks a complete folder
+config.yaml       every setting
+choices.yaml      which option of every group was picked
+metrics.jsonl     one row per logged step and per evaluation (loopverse.training.rows)
+checkpoints/      see loopverse.training.checkpoint
+tensorboard/      the same figures for TensorBoard
+summary.json      the outcome, once training is done
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+from torch.optim import Optimizer
+
+from loopverse.domain import DomainAdapter
+from loopverse.errors import UserError
+from loopverse.training import checkpoint
+from loopverse.training.checkpoint import CheckpointError, Progress
+from loopverse.training.config import TrainConfig, load_config, save_config
+from loopverse.training.ema import Average
+from loopverse.training.files import discard, new_folder, sweep, write_text
+from loopverse.training.rows import Row, Rows
+
+FORMAT = 1
+"""Version of the layout; a folder of another version is refused, not guessed at."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run folder on disk. `create` and `open` check it; the constructor does not.
+
+    Attributes:
+        path: where it is.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path | str, config: TrainConfig, facts: Row) -> "RunFolder":
+        """A new run folder.
+
+        Args:
+            path: a name that is free, or an empty folder.
+            config: what the run computes.
+            facts: what was settled at the start and must hold on resume (precision, versions).
+
+        Raises:
+            ValueError: the folder is taken, or cannot be written.
+        """
+        run = cls(Path(path))
+        if run.path.is_dir() and any(run.path.iterdir()):
+            if run._complete:
+                raise UserError(
+                    f"{run.path} holds a run already: continue it with `loopverse train "
+                    f"run={run.path}`, or choose another name with name=..."
+                )
+            raise UserError(
+                f"{run.path} exists and is not a run folder: remove it, or choose another name "
+                "with name=..."
+            )
+        try:
+            run.checkpoints_path.mkdir(parents=True, exist_ok=True)
+            save_config(config, run.path)
+            write_json(run.path / "run.json", {"format": FORMAT, **facts})
+        except (PermissionError, NotADirectoryError, FileExistsError) as error:
+            raise UserError(
+                f"cannot write the run folder {run.path} ({error.strerror}): "
+                "choose another place with runs=..."
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunFolder":
+        """A run folder that exists and that this version of Loopverse can read.
+
+        Raises:
+            ValueError: missing, not a run, half-written, or of another format.
+        """
+        run = cls(Path(path))
+        if not run.path.exists():
+            raise UserError(f"there is no run folder {run.path}")
+        if not run._complete:
+            if run.path.is_dir() and (run.path / "choices.yaml").exists():
+                raise UserError(
+                    f"{run.path} is half-written: its run was stopped before it was set up and "
+                    "holds no training; remove it and start again"
+                )
+            raise UserError(f"{run.path} is not a run folder: it has no run.json")
+        found = run.facts.get("format")
+        if found != FORMAT:
+            raise UserError(
+                f"{run.path} has format {found} and this Loopverse reads format {FORMAT}: "
+                f"use Loopverse {run.facts.get('loopverse', 'of the version')} that wrote it"
+            )
+        return run
+
+    @property
+    def facts(self) -> Row:
+        """What `run.json` says: format, versions, precision, device."""
+        try:
+            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                f"{self.path / 'run.json'} is damaged and cannot be read as JSON"
+            ) from error
+        if not isinstance(facts, dict):
+            raise UserError(f"{self.path / 'run.json'} is damaged: expected an object")
+        return facts
+
+    @property
+    def config(self) -> TrainConfig:
+        """The configuration of the run."""
+        return load_config(self.path)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows of `metrics.jsonl`."""
+        return Rows(self.path / "metrics.jsonl")
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder that holds the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def assets_path(self) -> Path:
+        """The folder of what the domain saved for itself."""
+        return self.path / "assets"
+
+    @property
+    def _complete(self) -> bool:
+        return (self.path / "run.json").is_file()
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint folders, oldest first; not verified."""
+        return sorted(self.checkpoints_path.glob(f"{checkpoint.PREFIX}*"))
+
+    def latest(self) -> Path | None:
+        """The newest checkpoint, verified; None where none was saved yet.
+
+        Raises:
+            CheckpointError: it is damaged; says which older one is good and how to use it.
+        """
+        found = self.checkpoints()
+        if not found:
+            return None
+        try:
+            checkpoint.verify(found[-1])
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {_remedy(found)}") from error
+        return found[-1]
+
+    def best(self) -> Path | None:
+        """The checkpoint with the lowest headline metric; None where none was evaluated."""
+        return self._best_and_value()[0]
+
+    def best_value(self) -> float:
+        """The lowest headline metric of any checkpoint; infinite where none was evaluated."""
+        return self._best_and_value()[1]
+
+    def at(self, which: str | int) -> Path:
+        """The checkpoint called "best" or "last", or the one at a step; not verified.
+
+        Without an evaluation "best" is the last one.
+
+        Raises:
+            ValueError: there is no such checkpoint.
+        """
+        found = self.checkpoints()
+        if not found:
+            raise UserError(f"{self.path} holds no checkpoint yet: train it first")
+        if which == "last":
+            return found[-1]
+        if which == "best":
+            return self.best() or found[-1]
+        steps = [int(path.name.removeprefix(checkpoint.PREFIX)) for path in found]
+        if str(which).isdecimal() and int(which) in steps:
+            return found[steps.index(int(which))]
+        raise UserError(
+            f"{self.path} has no checkpoint {which!r}: "
+            f"expected best, last or one of the steps {', '.join(map(str, steps))}"
+        )
+
+    def save(
+        self,
+        progress: Progress,
+        keep: int,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer] = (),
+        average: Average | None = None,
+    ) -> Path:
+        """Save a checkpoint, then remove all but the `keep` newest and the best."""
+        self.rows.sync()
+        folder = self.checkpoints_path / f"{checkpoint.PREFIX}{progress.step:08d}"
+        checkpoint.save(folder, progress, model, optimizers, average)
+        kept = {*self.checkpoints()[-keep:], self.best()}
+        for old in self.checkpoints():
+            if old not in kept:
+                discard(old)
+        return folder
+
+    def save_assets(self, adapter: DomainAdapter) -> None:
+        """Let the domain write what it needs in use, unless it is there already."""
+        if not self.assets_path.exists():
+            with new_folder(self.assets_path) as folder:
+                adapter.save_assets(folder)
+
+    def load_assets(self, adapter: DomainAdapter) -> None:
+        """Give the domain back what it wrote; a run that was killed early may have nothing."""
+        if self.assets_path.exists():
+            adapter.load_assets(self.assets_path)
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows after `step`, and what writers that died left behind."""
+        sweep(self.path)
+        sweep(self.checkpoints_path)
+        self.rows.rewind(step)
+
+    def _best_and_value(self) -> tuple[Path | None, float]:
+        best, lowest = None, math.inf
+        for folder in self.checkpoints():
+            value = checkpoint.read_progress(folder).value
+            if value is not None and value < lowest:
+                best, lowest = folder, value
+        return best, lowest
+
+
+def write_json(path: Path, content: Row) -> None:
+    """Replace a JSON file, atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _remedy(checkpoints: list[Path]) -> str:
+    """What to do when the last of `checkpoints` is damaged."""
+    for older in reversed(checkpoints[:-1]):
+        try:
+            checkpoint.verify(older)
+        except CheckpointError:
+            continue
+        newer = [path.name for path in checkpoints if path > older]
+        return f"{older.name} is good: remove {' and '.join(newer)} to go on from it"
+    return "no older checkpoint is good: start a new run"
