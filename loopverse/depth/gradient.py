@@ -40,6 +40,8 @@ class LoopGradient:
     """Whether a loss on the state after any loop has a gradient; per-loop losses need it."""
     follows_halting: ClassVar[bool] = True
     """Whether the strategy still holds when an adaptive rule ends the loop early."""
+    repeats_the_loop: ClassVar[bool] = False
+    """Whether `attach` applies the last loop again, which must then be the same as all others."""
 
     def segments(self, depth: int) -> list[range]:
         """Consecutive runs of loop indices that together are `range(depth)`."""
@@ -124,7 +126,7 @@ class Checkpointed(LoopGradient):
 
     def wrap(self, step: Step) -> Step:
         def recomputed(*arguments: object) -> Tensor:
-            return checkpoint(step, *arguments, use_reentrant=False)  # type: ignore[return-value]
+            return checkpoint(step, *arguments, use_reentrant=False)
 
         return recomputed
 
@@ -133,7 +135,7 @@ class Checkpointed(LoopGradient):
     ) -> Tensor:
         if len(loops) == 1:
             return advance(z)
-        return checkpoint(advance, z, use_reentrant=False)  # type: ignore[return-value]
+        return checkpoint(advance, z, use_reentrant=False)
 
 
 @dataclass
@@ -150,6 +152,7 @@ class Phantom(LoopGradient):
     steps: int = 4
     damping: float = 0.5
     reaches_every_loop: ClassVar[bool] = False
+    repeats_the_loop: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -197,6 +200,7 @@ class Implicit(LoopGradient):
     memory: int = 5
     damping: float = 1.0
     reaches_every_loop: ClassVar[bool] = False
+    repeats_the_loop: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:

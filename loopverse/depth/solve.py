@@ -1,7 +1,8 @@
 """Solvers for `u = function(u)`: Picard and Anderson, with failure as a value in the result."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,10 +13,10 @@ class Solution:
     """What a solver found.
 
     Attributes:
-        value: the last iterate.
-        residual: `||function(u) - u|| / ||function(u)||` at the last iterate.
+        value: the solution, or the iterate of the smallest residual where there is none.
+        residual: `||function(u) - u|| / ||function(u)||`, the smallest seen.
         steps: evaluations of `function`.
-        converged: whether `residual` fell below the tolerance; if not, `value` is the best effort.
+        converged: whether `residual` fell below the tolerance.
     """
 
     value: Tensor
@@ -48,22 +49,24 @@ def solve(
     iterate = start
     iterates: list[Tensor] = []
     residuals: list[Tensor] = []
-    relative = float("inf")
+    best = Solution(start, math.inf, 0, False)
     for evaluation in range(1, max_steps + 1):
         image = function(iterate)
         gap = image - iterate
-        relative = float(gap.norm() / image.norm().clamp(min=1e-30))
-        if relative < tolerance:
-            return Solution(image, relative, evaluation, True)
-        if not torch.isfinite(gap).all():
-            return Solution(iterate, float("inf"), evaluation, False)
+        residual = float(gap.norm() / image.norm().clamp(min=1e-30))
+        if residual < tolerance:
+            return Solution(image, residual, evaluation, True)
+        if not math.isfinite(residual):
+            return replace(best, steps=evaluation)
+        if residual < best.residual:
+            best = Solution(iterate, residual, evaluation, False)
         if memory:
             iterates = [*iterates, iterate][-memory - 1 :]
             residuals = [*residuals, gap][-memory - 1 :]
             iterate = _anderson(iterates, residuals, damping)
         else:
             iterate = iterate + damping * gap
-    return Solution(iterate, relative, max_steps, False)
+    return replace(best, steps=max_steps)
 
 
 def _anderson(iterates: list[Tensor], residuals: list[Tensor], damping: float) -> Tensor:
@@ -71,11 +74,21 @@ def _anderson(iterates: list[Tensor], residuals: list[Tensor], damping: float) -
     iterate, residual = iterates[-1], residuals[-1]
     if len(residuals) == 1:
         return iterate + damping * residual
-    residual_steps = torch.stack([(residual - r).flatten() for r in residuals[:-1]], dim=1).float()
+    residual_steps = torch.stack([(residual - r).flatten() for r in residuals[:-1]], dim=1)
     iterate_steps = torch.stack([(iterate - u).flatten() for u in iterates[:-1]], dim=1)
-    gram = residual_steps.T @ residual_steps
-    ridge = 1e-10 * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
-    weights = torch.linalg.solve(gram + ridge, residual_steps.T @ residual.flatten().float())
-    weights = weights.to(iterate.dtype)
-    correction = (iterate_steps + damping * residual_steps.to(iterate.dtype)) @ weights
+    weights = _least_squares(residual_steps, residual.flatten())
+    correction = (iterate_steps + damping * residual_steps) @ weights
     return iterate + damping * residual - correction.view_as(iterate)
+
+
+def _least_squares(matrix: Tensor, target: Tensor) -> Tensor:
+    """The smallest `w` that minimises `||matrix w - target||`, for few and maybe dependent columns."""
+    wide = torch.promote_types(matrix.dtype, torch.float32)
+    size = matrix.norm(dim=0, dtype=wide).clamp(min=torch.finfo(wide).tiny)
+    columns = matrix.to(wide) / size
+    # Few numbers from here on: the CPU in float64 is both the fastest and the safest place.
+    gram = (columns.T @ columns).double().cpu()
+    projection = (columns.T @ target.to(wide)).double().cpu()
+    precision = torch.finfo(wide).eps * len(gram)
+    weights = torch.linalg.pinv(gram, hermitian=True, rtol=precision) @ projection
+    return (weights.to(size) / size).to(matrix.dtype)

@@ -23,8 +23,11 @@ class Attend:
     segments: Int[Tensor, "b t"] | None = None
 
     def mask(
-        self, length: int, past: Bool[Tensor, "b p"] | int = 0
-    ) -> Bool[Tensor, "b 1 t s"] | None:
+        self,
+        length: int,
+        past: Bool[Tensor, "b p"] | int = 0,
+        device: torch.device | None = None,
+    ) -> Bool[Tensor, "#b 1 t s"] | None:
         """The mask of `length` new positions over `past` earlier ones and themselves.
 
         A position always sees itself, so that no row of the mask is empty.
@@ -32,6 +35,7 @@ class Attend:
         Args:
             length: number of new positions.
             past: number of cached positions, or which of them are not padding.
+            device: where the mask is needed, that of `padding` and `segments`; None: the CPU.
 
         Returns:
             True where a query (axis -2) may read a key (axis -1); None where plain causal or full
@@ -45,7 +49,6 @@ class Attend:
             and (num_past == 0 or not self.causal or length == 1)
         ):
             return None
-        device = self._device(past)
         query = torch.arange(num_past, num_past + length, device=device)
         key = torch.arange(num_past + length, device=device)
         itself = query[:, None] == key
@@ -78,9 +81,3 @@ class Attend:
         if new is None:
             new = past.new_ones(len(past), length)
         return torch.cat([past, new], dim=1)
-
-    def _device(self, past: Tensor | int) -> torch.device | None:
-        for tensor in (self.padding, self.segments, past):
-            if isinstance(tensor, Tensor):
-                return tensor.device
-        return None

@@ -145,5 +145,6 @@ def init_weights(module: nn.Module, width: int, num_layers: int) -> None:
             nn.init.normal_(
                 part.weight, std=deviation * ((2 * num_layers) ** -0.5 if writes else 1.0)
             )
-        elif isinstance(part, Modulation):
+    for part in module.modules():  # after the matrices, of which these have some
+        if isinstance(part, Modulation):
             part.reset()

@@ -21,6 +21,7 @@ class KVCache:
         self._keys: dict[Slot, Tensor] = {}
         self._values: dict[Slot, Tensor] = {}
         self._filled: dict[Slot, int] = {}
+        self._written: set[Slot] = set()  # since the last commit
         self._present: Tensor | None = None
 
     @property
@@ -39,6 +40,8 @@ class KVCache:
         """
         if keys.requires_grad:
             raise ValueError("a cache holds no gradients: run cached calls under torch.no_grad()")
+        if slot in self._written:  # the call before failed on its way: this is a new one
+            self._written.clear()
         filled = self._filled.get(slot, 0)
         if filled < self.length:
             raise ValueError(
@@ -50,7 +53,7 @@ class KVCache:
         for store, new in ((self._keys, keys), (self._values, values)):
             self._make_room(store, slot, new, total)
             store[slot][:, :, self.length : total] = new
-        self._filled[slot] = total
+        self._written.add(slot)
         return self._keys[slot][:, :, :total], self._values[slot][:, :, :total]
 
     def commit(self, num_new: int, padding: Bool[Tensor, "b t"] | None = None) -> None:
@@ -63,6 +66,8 @@ class KVCache:
         if padding is not None or self._present is not None:
             self._present = self._extended_padding(num_new, padding)
         self.length += num_new
+        self._filled.update(dict.fromkeys(self._written, self.length))
+        self._written.clear()
 
     def crop(self, length: int) -> None:
         """Forget all positions from `length` on.
@@ -75,7 +80,7 @@ class KVCache:
         self.length = length
         self._filled = {slot: min(filled, length) for slot, filled in self._filled.items()}
         if self._present is not None:
-            self._present = self._present[:, :length]
+            self._present = self._present[:, :length] if length else None
 
     def select(self, rows: Int[Tensor, " n"]) -> None:
         """Keep some rows of the batch, in the given order."""
@@ -88,7 +93,12 @@ class KVCache:
         """Let a slot hold `total` positions; rooms double, so that growing costs little."""
         old = store.get(slot)
         if old is not None and len(old) != len(new):
-            raise ValueError(f"the cache holds a batch of {len(old)} rows, got one of {len(new)}")
+            if self.length:
+                raise ValueError(
+                    f"the cache holds a batch of {len(old)} rows, got one of {len(new)}: "
+                    "select rows, or begin with a new cache"
+                )
+            old = None
         if old is not None and old.shape[2] >= total:
             return
         batch, heads, _, width = new.shape

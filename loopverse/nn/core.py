@@ -129,7 +129,8 @@ class RecurrentCore(nn.Module):
             ValueError: input of another width, a condition that is missing or not expected, more loops
                 than an untied core has.
         """
-        self._check(inputs, plan)
+        self._check(inputs, carry)
+        self._check_plan(plan)
         context = self._context(inputs)
         positions = self._positions(inputs)
         e = self.prelude_norm(self.prelude(inputs.x, context))
@@ -160,7 +161,7 @@ class RecurrentCore(nn.Module):
         angles_at = self._positions(inputs) if inputs.positions is not None else self._count(inputs)
         cos, sin = rotary_angles(angles_at, head_width, self.config.rotary_base)
         past = inputs.cache.past if inputs.cache is not None else 0
-        mask = inputs.attend.mask(inputs.x.shape[1], past)
+        mask = inputs.attend.mask(inputs.x.shape[1], past, inputs.x.device)
         return Context(cos, sin, inputs.attend.causal, mask, inputs.cond, inputs.cache)
 
     def _count(self, inputs: CoreInput) -> Tensor:
@@ -173,7 +174,7 @@ class RecurrentCore(nn.Module):
             return inputs.positions
         return self._count(inputs).expand(inputs.x.shape[:2])
 
-    def _check(self, inputs: CoreInput, plan: LoopPlan) -> None:
+    def _check(self, inputs: CoreInput, carry: Tensor | None) -> None:
         width = self.config.width
         if inputs.x.ndim != 3 or inputs.x.shape[2] != width:
             raise ValueError(
@@ -185,14 +186,35 @@ class RecurrentCore(nn.Module):
                 f"this core expects {expected} condition per row, got {got}: set core.conditioned to "
                 "match what the domain's embed returns as cond"
             )
-        if not self.config.tied:
-            if plan.deepest > self.config.loops:
+        batch, length, _ = inputs.x.shape
+        for name, tensor, expected in (
+            ("attend.padding", inputs.attend.padding, [batch, length]),
+            ("attend.segments", inputs.attend.segments, [batch, length]),
+            ("positions", inputs.positions, [batch, length]),
+            ("cond", inputs.cond, [batch, width]),
+            ("carry", carry, [batch, length, width]),
+        ):
+            if tensor is not None and list(tensor.shape) != expected:
                 raise ValueError(
-                    f"an untied core of {self.config.loops} loops cannot run {plan.deepest}: "
-                    "ask for fewer, or train with core.tied=true"
+                    f"{name} must have the shape {expected} beside x of shape "
+                    f"{list(inputs.x.shape)}, got {list(tensor.shape)}"
                 )
-            if isinstance(plan.depth, Tensor):
-                raise ValueError(
-                    "an untied core needs the same depth for all sequences: "
-                    "use schedule=constant, or core.tied=true"
-                )
+
+    def _check_plan(self, plan: LoopPlan) -> None:
+        if self.config.tied:
+            return
+        if plan.deepest > self.config.loops:
+            raise ValueError(
+                f"an untied core of {self.config.loops} loops cannot run {plan.deepest}: "
+                "ask for fewer, or train with core.tied=true"
+            )
+        if isinstance(plan.depth, Tensor):
+            raise ValueError(
+                "an untied core needs the same depth for all sequences: "
+                "use schedule=constant, or core.tied=true"
+            )
+        if plan.gradient.repeats_the_loop and torch.is_grad_enabled():
+            raise ValueError(
+                f"gradient {type(plan.gradient).__name__} repeats one loop until it settles and an "
+                "untied core has no such loop: use gradient=full, or core.tied=true"
+            )
