@@ -68,10 +68,22 @@ def wrong_directions(root: Path) -> list[str]:
                 found.append(f"{name}:{line}: imports {module}")
             if top != "loopverse":
                 continue
-            target = rest.split(".")[0] or taken or "__init__"
-            if target not in (*allowed, room) and (target, room) != ("__version__", "cli"):
-                found.append(f"{name}:{line}: {room} imports {target}")
+            if rest:
+                targets = [rest.split(".")[0]]
+            else:
+                targets = [taken] if taken else _attributes(tree, "loopverse")
+            forbidden = set(targets) - {*allowed, room, "__version__"}
+            found += [f"{name}:{line}: {room} imports {target}" for target in sorted(forbidden)]
     return found
+
+
+def _attributes(tree: ast.Module, variable: str) -> list[str]:
+    """What a file reads from a variable: `variable.this`."""
+    return [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == variable
+    ]
 
 
 def public_names(root: Path, module: str) -> set[str] | None:
@@ -153,31 +165,40 @@ def _foreign_names(tree: ast.Module) -> set[str]:
 
 def _feeds_back(loop: ast.For | ast.While, foreign: set[str]) -> bool:
     own = _names(loop.target) if isinstance(loop, ast.For) else set()
+    fresh = set(own)  # assigned anew in every turn, and so not carried from one to the next
     for node in (node for statement in loop.body for node in ast.walk(statement)):
         if not isinstance(node, ast.Assign):
             continue
-        assigned = set().union(*(_names(target) for target in node.targets))
-        for call in ast.walk(node.value):
-            if not isinstance(call, ast.Call):
-                continue
+        assigned = set().union(*(_targets(target) for target in node.targets))
+        for call in (call for call in ast.walk(node.value) if isinstance(call, ast.Call)):
             arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
             read = set().union(*(_names(argument) for argument in arguments))
-            if assigned & read and not _names(call.func, first=True) & (foreign | own):
+            if (assigned & read) - fresh and not _root(call.func) & (foreign | own):
                 return True
+        fresh |= (assigned - _names(node.value)) if node in loop.body else set()
     return False
 
 
-def _names(node: ast.AST, *, first: bool = False) -> set[str]:
-    """Variables and attributes in an expression; only the variable it starts from if `first`."""
-    if first:
-        while not isinstance(node, ast.Name):
-            inner = getattr(node, "value", None) or getattr(node, "func", None)
-            if inner is None:
-                return set()
-            node = inner
-        return {node.id}
+def _targets(node: ast.expr) -> set[str]:
+    """What an assignment changes: variables, attributes, containers of items."""
+    if isinstance(node, ast.Tuple | ast.List):
+        return set().union(*(_targets(element) for element in node.elts))
+    if isinstance(node, ast.Subscript | ast.Starred):
+        return _targets(node.value)
+    return {ast.unparse(node)}
+
+
+def _root(node: ast.expr) -> set[str]:
+    """The variable that an expression starts from."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return {node.id} if isinstance(node, ast.Name) else set()
+
+
+def _names(node: ast.expr) -> set[str]:
+    """Variables and attributes in an expression."""
     kinds = (ast.Name, ast.Attribute)
-    return {ast.unparse(child) for child in ast.walk(node) if isinstance(child, kinds)} - {"self"}
+    return {ast.unparse(child) for child in ast.walk(node) if isinstance(child, kinds)}
 
 
 def training_loops(root: Path) -> list[str]:
@@ -229,6 +250,12 @@ PLANTS: list[tuple[Guard, str, str, str]] = [
         "loopverse/model/planted.py",
         "from loopverse import cli",
         "model imports cli",
+    ),
+    (
+        wrong_directions,
+        "loopverse/model/planted.py",
+        "import loopverse\n\nloopverse.train()",
+        "model imports train",
     ),
     (wrong_directions, "loopverse/text/planted.py", "from loopverse.nn import Stack", "imports nn"),
     (wrong_directions, "loopverse/nn/planted.py", "from ..cli import main", "imports ..cli"),
