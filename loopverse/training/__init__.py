@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from loopverse.training.build import build_model
-    from loopverse.training.evaluate import evaluate
-    from loopverse.training.load import LoadedRun, load
+    from loopverse.training.evaluation import evaluate
+    from loopverse.training.loaded import LoadedRun, load
+    from loopverse.training.loop import NonFiniteError, Run, train
     from loopverse.training.progress import PlainReporter, Reporter, RichReporter
     from loopverse.training.runs import RunFolder
-    from loopverse.training.train import NonFiniteError, Run, train
 
 _HOMES = {
-    "LoadedRun": "load",
-    "NonFiniteError": "train",
+    "LoadedRun": "loaded",
+    "NonFiniteError": "loop",
     "PlainReporter": "progress",
     "Reporter": "progress",
     "RichReporter": "progress",
-    "Run": "train",
+    "Run": "loop",
     "RunFolder": "runs",
     "build_model": "build",
-    "evaluate": "evaluate",
-    "load": "load",
-    "train": "train",
+    "evaluate": "evaluation",
+    "load": "loaded",
+    "train": "loop",
 }
 
 __all__ = [

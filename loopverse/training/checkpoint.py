@@ -129,7 +129,7 @@ def optimizer_tensors(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict
     Raises:
         CheckpointError: an optimiser keeps something that is not a tensor.
     """
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names = _names(model)
     tensors: dict[str, Tensor] = {}
     for optimizer in optimizers:
         for parameter, state in optimizer.state.items():
@@ -143,6 +143,10 @@ def optimizer_tensors(model: nn.Module, optimizers: Sequence[Optimizer]) -> dict
     return tensors
 
 
+def _names(model: nn.Module) -> dict[Tensor, str]:
+    return {parameter: name for name, parameter in model.named_parameters()}
+
+
 def _load_optimizers(
     model: nn.Module, optimizers: Sequence[Optimizer], tensors: dict[str, Tensor]
 ) -> None:
@@ -150,7 +154,7 @@ def _load_optimizers(
     for name, tensor in tensors.items():
         parameter, key = name.rsplit("/", 1)
         by_parameter.setdefault(parameter, {})[key] = tensor
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names = _names(model)
     for optimizer in optimizers:
         owned = [names[p] for group in optimizer.param_groups for p in group["params"]]
         state = {i: by_parameter.pop(n) for i, n in enumerate(owned) if n in by_parameter}

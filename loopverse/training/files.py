@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from loopverse.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -50,25 +51,31 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def full_disk_explained(run: Path) -> Iterator[None]:
-    """Turn "no space left" into a sentence that says what to do.
+def refusals_explained(run: Path) -> Iterator[None]:
+    """Turn the system's refusal to write below `run` into a sentence that says what to do.
 
     Raises:
-        UserError: the disk that holds `run` is full.
+        UserError: the disk is full, or the place may not be written.
     """
     try:
         yield
     except (OSError, SafetensorError) as error:
-        # safetensors reports what the system said as text only
-        full = getattr(error, "errno", None) in FULL or re.search(
-            r"os error (28|122)\b", str(error)
-        )
-        if not full:
-            raise
-        raise UserError(
-            f"the disk that holds {run} is full, so the last save was given up; older checkpoints "
-            f"are untouched: free some space, then go on with `loopverse train run={run}`"
-        ) from error
+        code = getattr(error, "errno", None)
+        if code is None:  # safetensors hands on what the system said as text only
+            told = re.search(r"os error (\d+)", str(error))
+            code = int(told[1]) if told else None
+        if code in FULL:
+            raise UserError(
+                f"the disk that holds {run} is full and what was being written is given up; older "
+                f"checkpoints are untouched: free some space, then go on with `loopverse train "
+                f"run={run}`"
+            ) from error
+        if code in FORBIDDEN and str(run) in str(getattr(error, "filename", run)):
+            raise UserError(
+                f"cannot write {run} ({os.strerror(code)}): mend its permissions, or choose another "
+                "place with runs=..."
+            ) from error
+        raise
 
 
 def discard(folder: Path) -> None:

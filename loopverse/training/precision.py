@@ -1,7 +1,5 @@
 """The number format of a run: resolved once, recorded, and kept on resume."""
 
-from contextlib import AbstractContextManager
-
 import torch
 
 
@@ -12,7 +10,7 @@ def resolve(precision: str, device: torch.device) -> str:
     return "bf16" if _computes_bf16(device) else "fp32"
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+def autocast(precision: str, device: torch.device) -> torch.autocast:
     """A context in which matrix products run in `precision`; weights stay in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 

@@ -24,7 +24,7 @@ from loopverse.training import checkpoint
 from loopverse.training.checkpoint import CheckpointError, Progress
 from loopverse.training.config import TrainConfig, load_config, save_config
 from loopverse.training.ema import Average
-from loopverse.training.files import discard, new_folder, sweep, write_text
+from loopverse.training.files import discard, new_folder, refusals_explained, sweep, write_text
 from loopverse.training.rows import Row, Rows
 
 FORMAT = 1
@@ -54,25 +54,20 @@ class RunFolder:
             ValueError: the folder is taken, or cannot be written.
         """
         run = cls(Path(path))
-        if run.path.is_dir() and any(run.path.iterdir()):
-            if run._complete:
+        with refusals_explained(run.path):
+            if run.path.is_dir() and any(run.path.iterdir()):
+                if run._complete:
+                    raise UserError(
+                        f"{run.path} holds a run already: continue it with `loopverse train "
+                        f"run={run.path}`, or choose another name with name=..."
+                    )
                 raise UserError(
-                    f"{run.path} holds a run already: continue it with `loopverse train "
-                    f"run={run.path}`, or choose another name with name=..."
+                    f"{run.path} exists and is not a run folder: remove it, or choose another name "
+                    "with name=..."
                 )
-            raise UserError(
-                f"{run.path} exists and is not a run folder: remove it, or choose another name "
-                "with name=..."
-            )
-        try:
             run.checkpoints_path.mkdir(parents=True, exist_ok=True)
             save_config(config, run.path)
             write_json(run.path / "run.json", {"format": FORMAT, **facts})
-        except (PermissionError, NotADirectoryError, FileExistsError) as error:
-            raise UserError(
-                f"cannot write the run folder {run.path} ({error.strerror}): "
-                "choose another place with runs=..."
-            ) from error
         return run
 
     @classmethod
@@ -86,7 +81,7 @@ class RunFolder:
         if not run.path.exists():
             raise UserError(f"there is no run folder {run.path}")
         if not run._complete:
-            if run.path.is_dir() and (run.path / "choices.yaml").exists():
+            if (run.path / "choices.yaml").exists():
                 raise UserError(
                     f"{run.path} is half-written: its run was stopped before it was set up and "
                     "holds no training; remove it and start again"

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, broadcast_object_list
-from omegaconf import OmegaConf
 from tensordict import TensorDict
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -27,7 +26,7 @@ from loopverse.training.build import build_model
 from loopverse.training.checkpoint import Progress
 from loopverse.training.config import TrainConfig, save_config
 from loopverse.training.ema import Average
-from loopverse.training.evaluate import evaluate
+from loopverse.training.evaluation import evaluate
 from loopverse.training.rows import Row
 from loopverse.training.runs import RunFolder, write_json
 from loopverse.training.seeding import stream
@@ -117,12 +116,12 @@ class Session:
         }
         if folder is None:
             folder = _create_together(accelerator, config, facts)
+        elif accelerator.is_main_process:
+            save_config(config, folder.path)  # it may have been told to go on for longer
         if accelerator.is_main_process:
-            save_config(config, folder.path)
             folder.rewind(progress.step)
             folder.save_assets(model.adapter)
-            names, values = settings.trackers, OmegaConf.to_container(OmegaConf.structured(config))
-            start_trackers(accelerator, names, folder.path, progress.step, values)
+            start_trackers(accelerator, settings.trackers, folder.path, progress.step, config)
         trained: nn.Module = model
         if accelerator.num_processes > 1:
             # A drawn depth may leave layers of an untied core, or what comes before them, unused.
@@ -201,10 +200,10 @@ class Session:
 
 def _create_together(accelerator: Accelerator, config: TrainConfig, facts: Row) -> RunFolder:
     """Make the run folder on the main process and tell the others where it is."""
-    places = [None]
+    place = [Path()]
     if accelerator.is_main_process:
-        places = [RunFolder.create(_new_path(config), config, facts).path]
-    return RunFolder(broadcast_object_list(places)[0])
+        place = [RunFolder.create(_new_path(config), config, facts).path]
+    return RunFolder(broadcast_object_list(place)[0])
 
 
 def _new_path(config: TrainConfig) -> Path:

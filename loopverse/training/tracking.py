@@ -1,12 +1,19 @@
 """Trackers beside `metrics.jsonl`: TensorBoard in the run folder, and whatever accelerate knows."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
-from accelerate.tracking import LOGGER_TYPE_TO_CLASS, TensorBoardTracker, get_available_trackers
+from accelerate.tracking import (
+    LOGGER_TYPE_TO_CLASS,
+    GeneralTracker,
+    TensorBoardTracker,
+    get_available_trackers,
+)
+from accelerate.utils import LoggerType
 
 from loopverse.errors import UserError, unknown
+from loopverse.training.config import TrainConfig
 
 TENSORBOARD = "tensorboard"
 
@@ -28,7 +35,7 @@ def check_trackers(names: list[str]) -> None:
 
 
 def start_trackers(
-    accelerator: Accelerator, names: list[str], folder: Path, step: int, config: dict[str, Any]
+    accelerator: Accelerator, names: list[str], folder: Path, step: int, config: TrainConfig
 ) -> None:
     """Open the trackers `names`; their figures after `step`, if any, are superseded.
 
@@ -40,8 +47,10 @@ def start_trackers(
         config: what the run computes, for trackers that show settings.
     """
     board = TensorBoardTracker(TENSORBOARD, folder, purge_step=step + 1)
-    accelerator.log_with = [board if name == TENSORBOARD else name for name in names]
+    trackers: list[str | LoggerType | GeneralTracker] = []
+    trackers += [board if name == TENSORBOARD else name for name in names]
+    accelerator.log_with = trackers
     accelerator.init_trackers("loopverse", init_kwargs={"wandb": {"name": folder.name}})
     for tracker in accelerator.trackers:
         if tracker.name != TENSORBOARD:  # there it makes a folder of its own for every start
-            tracker.store_init_configuration(config)
+            tracker.store_init_configuration(asdict(config))

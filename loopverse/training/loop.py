@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from loopverse.errors import UserError
 from loopverse.training.checkpoint import Progress
 from loopverse.training.config import TrainConfig
-from loopverse.training.files import full_disk_explained
+from loopverse.training.files import refusals_explained
 from loopverse.training.interrupt import Interrupt
 from loopverse.training.late import Late, Reading
 from loopverse.training.optim import trainable
@@ -77,7 +77,8 @@ def train(
         if folder is None:
             raise ValueError("train needs a configuration, or a run folder to go on with")
         config = folder.config
-    session = Session.start(config, folder)
+    with refusals_explained(folder.path if folder is not None else Path(config.runs)):
+        session = Session.start(config, folder)
     settings, progress, accelerator = config.training, session.progress, session.accelerator
     together = accelerator.num_processes > 1
     if reporter is None or not accelerator.is_main_process:
@@ -100,7 +101,7 @@ def train(
 
     with (
         reporter.watching(session.folder, progress, settings.steps, session.model.adapter.metric),
-        full_disk_explained(session.folder.path),
+        refusals_explained(session.folder.path),
         Interrupt() as interrupt,
     ):
         for step in range(progress.step, settings.steps):
@@ -110,7 +111,7 @@ def train(
             depth = _draw_depth(session, step)
             tally, units, batches = _backward(session, step, depth, interrupt.signal is not None)
             if together:
-                tally = accelerator.reduce(tally)
+                torch.distributed.all_reduce(tally)
             loss_sum, weight, stop = tally.unbind()
             norm = _average_and_clip(parameters, weight / accelerator.num_processes, settings.clip)
             for optimizer in session.optimizers:
@@ -219,7 +220,8 @@ def _average_and_clip(parameters: list[Parameter], weight: Tensor, clip: float |
     scale = 1 / weight
     if clip is not None:
         scale = scale * (clip / (norm + 1e-6)).clamp(max=1.0)
-    torch._foreach_mul_(gradients, scale)
+    # Documented among torch's foreach functions, though its type stubs call it private.
+    torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
     return norm
 
 
