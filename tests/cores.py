@@ -1,0 +1,44 @@
+"""Small cores with the settings of `configs/core/`, whose every parameter matters."""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from loopverse.nn import CoreConfig, RecurrentCore
+from loopverse.training.config import GROUPS
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+FOLDER = Path(__file__).resolve().parents[1] / "configs" / "core"
+PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def preset(name: str, **changes: Any) -> CoreConfig:
+    """The settings of a published core, but narrow and with few layers."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    settings = {"width": 16, "num_heads": 4, "num_kv_heads": 2, **content["core"]}
+    for count in ("num_prelude", "num_loop", "num_coda"):
+        settings[count] = min(settings[count], 2)
+    for default in content["defaults"]:
+        group, option = next(iter(default.items())) if isinstance(default, dict) else ("", "")
+        if "core/" in group:
+            group = group.removeprefix("override /")
+            settings[group.removeprefix("core/")] = GROUPS[group][option]()
+    return CoreConfig(**{**settings, **changes})
+
+
+def small_core(name: str, *, seed: int = 0, **changes: Any) -> RecurrentCore:
+    """A preset with stirred weights."""
+    torch.manual_seed(seed)
+    return stir(RecurrentCore(preset(name, **changes)))
+
+
+def stir(module: ModuleT, strength: float = 0.1) -> ModuleT:
+    """Move every parameter off its initial value, so that none is one or zero by chance."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=strength)
+    return module
