@@ -167,6 +167,8 @@ def _feeds_back(loop: ast.For | ast.While, foreign: set[str]) -> bool:
     own = _names(loop.target) if isinstance(loop, ast.For) else set()
     fresh = set(own)  # assigned anew in every turn, and so not carried from one to the next
     for node in (node for statement in loop.body for node in ast.walk(statement)):
+        if isinstance(node, ast.For):
+            fresh |= _names(node.target)
         if not isinstance(node, ast.Assign):
             continue
         assigned = set().union(*(_targets(target) for target in node.targets))
@@ -195,10 +197,15 @@ def _root(node: ast.expr) -> set[str]:
     return {node.id} if isinstance(node, ast.Name) else set()
 
 
-def _names(node: ast.expr) -> set[str]:
-    """Variables and attributes in an expression."""
-    kinds = (ast.Name, ast.Attribute)
-    return {ast.unparse(child) for child in ast.walk(node) if isinstance(child, kinds)}
+def _names(node: ast.AST) -> set[str]:
+    """Variables whose value is read: in `f(z.clone(), x.device)` these are `z` and `x.device`."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        return {ast.unparse(node)}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        inner: list[ast.AST] = [node.func.value, *node.args, *node.keywords]
+    else:
+        inner = list(ast.iter_child_nodes(node))
+    return set().union(*(_names(child) for child in inner))
 
 
 def training_loops(root: Path) -> list[str]:
@@ -287,8 +294,14 @@ PLANTS: list[tuple[Guard, str, str, str]] = [
     (
         loops_over_depth,
         "domains/loopverse_autoregressive/planted.py",
-        "def deeper(core, z, n):\n    for _ in range(n):\n        z = core(z)\n    return z",
+        "def deeper(core, z, n):\n    for _ in range(n):\n        z = core(z.clone())\n    return z",
         "planted.py:deeper",
+    ),
+    (
+        loops_over_depth,
+        "loopverse/nn/planted.py",
+        "def deep(layers, z):\n    for i in range(8):\n        for f in layers:\n            z = f(z)",
+        "planted.py:deep",
     ),
     (
         loops_over_depth,
