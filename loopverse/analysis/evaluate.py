@@ -1,0 +1,133 @@
+"""Evaluate a model on held-out data at several depths, for any domain."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+import torchmetrics
+
+from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
+from loopverse.analysis.efficiency import Cost, measure_cost
+from loopverse.model import LoopedModel
+from loopverse.training import RunFolder, load
+from loopverse.training.evaluation import held_out
+
+FILE = "evaluation.json"
+"""Where `evaluate_run` writes, in the run folder."""
+
+
+def evaluate_depths(
+    model: LoopedModel,
+    loops: Sequence[int],
+    *,
+    trained: int,
+    batch_size: int,
+    max_batches: int | None = None,
+    precision: str = "fp32",
+    step: int = 0,
+) -> DepthTable:
+    """The domain's held-out metrics at each depth, on the same batches and with the same draws.
+
+    Args:
+        model: on the device to use.
+        loops: the depths.
+        trained: the depth that the model is used with.
+        batch_size: sequences per batch; the interval is over batches.
+        max_batches: batches of the pass; None takes the whole split.
+        precision: "bf16" or "fp32".
+        step: optimiser steps behind the weights, to note down.
+
+    Raises:
+        ValueError: a depth that the model cannot run, or no held-out data.
+    """
+    core = model.core.config
+    depths = check_depths(loops, None if core.tied else core.loops)
+    adapter, device = model.adapter, next(model.parameters()).device
+    totals = {depth: _metrics(model) for depth in depths}
+    values: dict[int, list[float]] = defaultdict(list)
+    seconds: dict[int, list[float]] = defaultdict(list)
+    weights: list[float] = []
+    cost: Cost | None = None
+    passes = held_out(
+        model, depths, batch_size=batch_size, max_batches=max_batches, precision=precision
+    )
+    for measured in passes:
+        depth, batch, outcome = measured.depth, measured.batch, measured.outcome
+        if cost is None:
+            cost = measure_cost(model, batch)
+        if depth == depths[0]:
+            weights.append(float(outcome.num_units))
+        alone = _metrics(model)
+        for metrics in (totals[depth], alone):
+            adapter.measure(metrics, outcome, batch)
+        values[depth].append(float(alone[adapter.metric].compute()))
+        seconds[depth].append(measured.seconds / outcome.losses.numel())
+    if cost is None:
+        raise ValueError(
+            f"the domain {type(adapter).__name__} yields no held-out batches: "
+            'its split "valid" is empty, give it more data'
+        )
+    return DepthTable(
+        metric=adapter.metric,
+        trained=trained,
+        step=step,
+        weights=weights,
+        precision=precision,
+        device=device.type,
+        depths=[
+            Depth(
+                depth,
+                {name: float(metric.compute()) for name, metric in totals[depth].items()},
+                values[depth],
+                median(seconds[depth]),
+                cost.per_unit(model.core, depth),
+            )
+            for depth in depths
+        ],
+    )
+
+
+def evaluate_run(
+    run: str | Path | RunFolder,
+    loops: Sequence[int] | None = None,
+    *,
+    checkpoint: str | int = "best",
+    batch_size: int | None = None,
+    max_batches: int | None = None,
+    device: torch.device | str | None = None,
+) -> DepthTable:
+    """Evaluate a run's checkpoint at several depths and write `evaluation.json` into its folder.
+
+    Args:
+        run: the run folder.
+        loops: the depths; default: `usual_depths` of the run.
+        checkpoint: "best", "last" or a step.
+        batch_size: sequences per batch; default: as in training.
+        max_batches: batches of the pass; default: as in training.
+        device: where to compute; default: the accelerator there is, else the CPU.
+
+    Raises:
+        ValueError: a run that cannot be loaded, a depth that it cannot run, a corpus that is gone.
+    """
+    loaded = load(run, checkpoint, device)
+    config = loaded.config
+    trained = config.schedule.typical()
+    most = None if config.core.tied else config.core.loops
+    table = evaluate_depths(
+        loaded.model,
+        usual_depths(trained, most) if loops is None else loops,
+        trained=trained,
+        batch_size=batch_size or config.training.batch_size,
+        max_batches=max_batches or config.training.valid_batches,
+        precision=loaded.folder.facts["precision"],
+        step=loaded.step,
+    )
+    table.save(loaded.folder.path / FILE)
+    return table
+
+
+def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
+    device = next(model.parameters()).device
+    return {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
