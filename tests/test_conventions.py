@@ -4,12 +4,10 @@ import importlib
 import inspect
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[1]
+from source_code import REPOSITORY, Guard, domain_packages, new_violations
 
 
 def unexplained_suppressions(root: Path) -> list[str]:
@@ -65,16 +63,14 @@ def test_no_committed_file_names_a_folder_of_a_machine() -> None:
     ],
 )
 def test_each_guard_finds_its_planted_violation(
-    guard: Callable[[Path], list[str]], file: str, text: str, checkout: Path
+    guard: Guard, file: str, text: str, checkout: Path
 ) -> None:
-    before = set(guard(checkout))
-    planted = checkout / file
-    planted.parent.mkdir(parents=True, exist_ok=True)
-    planted.write_text(text + "\n", encoding="utf-8")
-    subprocess.run(["git", "-C", checkout, "add", "--all"], check=True, timeout=60)
-    found = set(guard(checkout)) - before
-    assert len(found) == 1
-    assert found.pop().startswith(f"{file}:1: ")
+    def among_committed(root: Path) -> list[str]:
+        subprocess.run(["git", "-C", root, "add", "--all"], check=True, timeout=60)
+        return guard(root)
+
+    (found,) = new_violations(among_committed, checkout, file, text)
+    assert found.startswith(f"{file}:1: ")
 
 
 PUBLIC_MODULES = sorted(
@@ -84,7 +80,7 @@ PUBLIC_MODULES = sorted(
         if not path.name.startswith("_")
         and (path.suffix == ".py" or (path / "__init__.py").exists())
     }
-    | {path.name for path in (REPOSITORY / "domains").glob("loopverse_*")}
+    | set(domain_packages(REPOSITORY))
 )
 
 
