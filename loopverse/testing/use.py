@@ -1,0 +1,103 @@
+"""Checks of a domain in use: a model that was saved, and what it makes."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from loopverse.domain import DomainAdapter, Sample, SampleSettings
+from loopverse.model import LoopedModel
+from loopverse.testing.bench import LOOPS, Bench, global_seed
+from loopverse.testing.checking import check
+from loopverse.testing.failure import NothingToCheck, expect
+from loopverse.testing.prediction import loss_is_deterministic
+from loopverse.training import checkpoint
+from loopverse.training.checkpoint import Progress
+
+
+@check(loss_is_deterministic)
+def saved_and_loaded_it_is_the_same(bench: Bench) -> None:
+    """Settings, weights and assets bring back the same model, in a process that opened no data."""
+    model = bench.model()
+    before = bench.outcome(model).losses
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "assets").mkdir()
+        model.adapter.save_assets(folder / "assets")
+        checkpoint.save(folder / "step-00000000", Progress(), model)
+        text = OmegaConf.to_yaml(OmegaConf.structured(bench.config))
+        schema = OmegaConf.structured(bench.adapter_class.Config)
+        config = OmegaConf.to_object(OmegaConf.merge(schema, OmegaConf.create(text)))
+        with global_seed(1):
+            loaded = bench.around(bench.adapter_class(config, bench.width), seed=1)
+        loaded.adapter.load_assets(folder / "assets")
+        checkpoint.load(folder / "step-00000000", loaded)
+    after = bench.outcome(loaded).losses
+    expect(
+        torch.equal(before, after),
+        "the same losses after saving and loading",
+        f"losses that differ by up to {float((before - after).abs().max()):.3g}",
+        "likely a tensor that is neither a parameter nor a buffer (register_buffer), "
+        "or a table that belongs into save_assets",
+    )
+
+
+@check(loss_is_deterministic)
+def samples_repeat_with_their_seed(bench: Bench) -> None:
+    """The same prompts and seed give the same samples, in pieces that name their row."""
+    model = _sampling_model(bench)
+    first, second = (_samples(model, bench.prompts, chance) for chance in (1, 2))
+    expect(
+        all(isinstance(piece, Sample) for piece in first),
+        "sample to yield loopverse.Sample(row, text)",
+        f"{first[:1]}",
+        "yield pieces as soon as they exist, each with the number of its prompt",
+    )
+    rows = sorted({piece.row for piece in first})
+    expect(
+        rows != [] and set(rows) <= set(range(len(bench.prompts))),
+        f"pieces that continue one of {len(bench.prompts)} prompts",
+        f"pieces for the rows {rows}",
+        "Sample.row counts the prompts from 0",
+    )
+    expect(
+        _joined(first) == _joined(second),
+        "the same samples twice from one seed",
+        f"{_joined(first)} and {_joined(second)}",
+        "draw from a torch.Generator per row, seeded by (settings.seed, row)",
+    )
+
+
+@check(samples_repeat_with_their_seed)
+def samples_do_not_depend_on_their_neighbours(bench: Bench) -> None:
+    """A prompt alone is continued as it is beside others."""
+    model = _sampling_model(bench)
+    alone = _joined(_samples(model, bench.prompts[:1])).get(0, "")
+    beside = _joined(_samples(model, bench.prompts)).get(0, "")
+    expect(
+        alone == beside,
+        "row 0 alone to be continued as in a batch",
+        f"{alone!r} alone and {beside!r} in a batch",
+        "give every row a generator of its own, seeded by (settings.seed, row), and mask padding",
+    )
+
+
+def _sampling_model(bench: Bench) -> LoopedModel:
+    if bench.adapter_class.sample is DomainAdapter.sample:
+        raise NothingToCheck("the domain does not sample")
+    return bench.model().eval()
+
+
+def _samples(model: LoopedModel, prompts: list[str], chance: int = 0) -> list[Sample]:
+    settings = SampleSettings(length=8, temperature=1.0)
+    with torch.no_grad(), global_seed(chance):
+        return list(model.adapter.sample(model.bind(LOOPS), prompts, settings))
+
+
+def _joined(pieces: list[Sample]) -> dict[int, str]:
+    """The text of every row."""
+    texts: dict[int, str] = {}
+    for piece in pieces:
+        texts[piece.row] = texts.get(piece.row, "") + piece.text
+    return texts
