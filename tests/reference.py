@@ -1,6 +1,8 @@
 """The equations of a transformer, written the slow way: one pair of positions at a time."""
 
 import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,3 +83,33 @@ def _head(module: Attention, kind: str, x: Tensor, number: int, at: int, base: f
 def feed_forward(block: Block, x: Tensor) -> Tensor:
     gate, up = (x @ block.feed_forward.gate_up.weight.T).chunk(2, -1)
     return (gate / (1 + torch.exp(-gate)) * up) @ block.feed_forward.down.weight.T
+
+
+def block(
+    module: Block,
+    h: Tensor,
+    attend: Attend,
+    *,
+    norms: str = "pre",
+    scale: float = 1.0,
+    join: Callable[[Tensor, Tensor], Tensor] = torch.add,
+    base: float = 10_000.0,
+) -> Tensor:
+    """What `module` makes of `h [b t d]`: norm, branch, norm, sum, norm; twice."""
+    for around, branch in (
+        (module.around_attention, lambda x: attention(module.attention, x, attend, base=base)),
+        (module.around_feed_forward, lambda x: feed_forward(module, x)),
+    ):
+        g = branch(rms(h, around.read_norm.weight))
+        if norms == "sandwich":
+            g = rms(g, around.branch_norm.weight)
+        h = join(h, scale * g)
+        if norms == "sandwich_sum":
+            h = rms(h, around.sum_norm.weight)
+    return h
+
+
+def stack(blocks: Iterable[Block], h: Tensor, attend: Attend, **settings: Any) -> Tensor:
+    for module in blocks:
+        h = block(module, h, attend, **settings)
+    return h

@@ -201,6 +201,14 @@ class RecurrentCore(nn.Module):
                 )
 
     def _check_plan(self, plan: LoopPlan) -> None:
+        recorded = torch.is_grad_enabled()
+        gradient = type(plan.gradient).__name__
+        if recorded and not (self.config.injection.reads_input or plan.gradient.reaches_every_loop):
+            raise ValueError(
+                f"gradient {gradient} does not reach the initial state, the only way in for the input "
+                "of a core without injection: what embeds it would never learn; use gradient=full or "
+                "gradient=checkpointed, or another core.injection"
+            )
         if self.config.tied:
             return
         if plan.deepest > self.config.loops:
@@ -213,8 +221,8 @@ class RecurrentCore(nn.Module):
                 "an untied core needs the same depth for all sequences: "
                 "use schedule=constant, or core.tied=true"
             )
-        if plan.gradient.repeats_the_loop and torch.is_grad_enabled():
+        if recorded and plan.gradient.repeats_the_loop:
             raise ValueError(
-                f"gradient {type(plan.gradient).__name__} repeats one loop until it settles and an "
-                "untied core has no such loop: use gradient=full, or core.tied=true"
+                f"gradient {gradient} repeats one loop until it settles and an untied core has no "
+                "such loop: use gradient=full, or core.tied=true"
             )

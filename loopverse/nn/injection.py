@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -36,6 +37,9 @@ class Inject(nn.Module):
 class Injection:
     """Settings of an injection. Subclasses are the options of the group `core/injection`."""
 
+    reads_input: ClassVar[bool] = True
+    """Whether every loop reads the input; if not, it enters through the initial state alone."""
+
     def build(self, width: int, num_layers: int) -> Inject:
         """The module, for a block of `num_layers` layers of `width` channels."""
         raise NotImplementedError
@@ -44,6 +48,8 @@ class Injection:
 @dataclass
 class NoInjection(Injection):
     """The block reads only its own last output (Ouro, LoopMDM). Start the state with `embed`."""
+
+    reads_input: ClassVar[bool] = False
 
     def build(self, width: int, num_layers: int) -> Inject:
         return Inject()

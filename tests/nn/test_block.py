@@ -40,19 +40,8 @@ def test_swiglu_equals_its_equation() -> None:
 @pytest.mark.parametrize("scale", [1.0, 0.25])
 def test_norms_stand_before_after_the_branch_or_after_the_sum(norms: str, scale: float) -> None:
     module, x = block(scale, norms=norms), torch.randn(2, 4, 16)
-
-    def sublayer(h: torch.Tensor, around: nn.Module, branch) -> torch.Tensor:
-        g = branch(reference.rms(h, around.read_norm.weight))
-        if norms == "sandwich":
-            g = reference.rms(g, around.branch_norm.weight)
-        h = h + scale * g
-        return reference.rms(h, around.sum_norm.weight) if norms == "sandwich_sum" else h
-
-    h = sublayer(
-        x, module.around_attention, lambda r: reference.attention(module.attention, r, Attend())
-    )
-    h = sublayer(h, module.around_feed_forward, lambda r: reference.feed_forward(module, r))
-    torch.testing.assert_close(module(x, context(4), add, 0, 0), h, atol=1e-5, rtol=1e-5)
+    expected = reference.block(module, x, Attend(), norms=norms, scale=scale)
+    torch.testing.assert_close(module(x, context(4), add, 0, 0), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_branch_joins_the_stream_as_the_injection_says() -> None:
