@@ -1,4 +1,7 @@
-"""The core speaks others' architectures: their weights, mapped by data, give their authors' logits."""
+"""The core speaks others' architectures: their weights, mapped by data, give their authors' logits.
+
+The architectures are the presets of `configs/core/`; the sizes are those of the stored weights.
+"""
 
 import json
 from dataclasses import dataclass
@@ -7,18 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from cores import preset
 from safetensors import safe_open
 from torch import Tensor
 
 from loopverse.depth import LoopPlan
 from loopverse.nn import (
     Attend,
-    Concat,
     CoreConfig,
     CoreInput,
-    Embed,
     KVCache,
-    NoInjection,
     PositionNoise,
     RecurrentCore,
     WeightMap,
@@ -74,18 +75,15 @@ def filled(config: CoreConfig, weights: dict[str, Tensor], name: str) -> Recurre
 @pytest.fixture(scope="module")
 def huginn() -> Golden:
     config, weights, tensors = read("huginn")
-    core = CoreConfig(
+    core = preset(
+        "huginn",
         width=config["n_embd"],
         num_heads=config["n_heads"],
+        num_kv_heads=config["n_heads"],
         mlp_hidden=config["intermediate_size"],
         num_prelude=config["n_layers_in_prelude"],
         num_loop=config["n_layers_in_recurrent_block"],
         num_coda=config["n_layers_in_coda"],
-        norms="sandwich_sum",
-        state_norm="last",
-        qk_bias=True,
-        rotary_base=50_000.0,
-        injection=Concat(),
         init=Zeros(),
     )
     embedding = weights["transformer.wte.weight"] * config["n_embd"] ** 0.5
@@ -95,19 +93,13 @@ def huginn() -> Golden:
 @pytest.fixture(scope="module")
 def ouro() -> Golden:
     config, weights, tensors = read("ouro")
-    core = CoreConfig(
+    core = preset(
+        "ouro",
         width=config["hidden_size"],
         num_heads=config["num_attention_heads"],
         num_kv_heads=config["num_key_value_heads"],
         mlp_hidden=config["intermediate_size"],
-        num_prelude=0,
         num_loop=config["num_hidden_layers"],
-        num_coda=0,
-        norms="sandwich",
-        state_norm="every",
-        output_norm=False,
-        injection=NoInjection(),
-        init=Embed(),
     )
     embedding = weights["model.embed_tokens.weight"]
     return Golden(filled(core, weights, "ouro"), embedding, weights["lm_head.weight"], tensors)
