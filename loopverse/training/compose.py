@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from loopverse.errors import UserError
+from loopverse.nn import CoreConfig
 from loopverse.training.config import TrainConfig
 from loopverse.training.explain import explained
 from loopverse.training.names import check_overrides, unknown_setting
@@ -51,7 +52,9 @@ def build(
         raise unknown_setting(name, overrides)
     if missing := sorted(OmegaConf.missing_keys(values)):
         raise UserError(f"{missing[0]} has no value: write {missing[0]}=VALUE")
-    OmegaConf.to_object(values.core).check()  # first: other settings follow from the core's
+    core = OmegaConf.to_object(values.core)
+    assert isinstance(core, CoreConfig)
+    core.check()  # first, because other settings follow from the core's
     config = OmegaConf.to_object(values)
     assert isinstance(config, TrainConfig)
     picked = {str(group): str(name) for group, name in choices.items() if name is not None}

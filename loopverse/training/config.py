@@ -119,10 +119,11 @@ def save_config(config: TrainConfig, folder: Path) -> None:
                 f"{group} {kind} has no name to load it by: add it to "
                 f'loopverse.training.config.GROUPS["{group}"]'
             )
-    values = OmegaConf.structured(config)
+    values = OmegaConf.to_container(OmegaConf.structured(config))
+    assert isinstance(values, dict)
     del values["choices"]
     write_text(folder / "choices.yaml", OmegaConf.to_yaml(OmegaConf.create(config.choices)))
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(values))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
 
 
 def load_config(folder: Path) -> TrainConfig:

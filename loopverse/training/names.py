@@ -57,18 +57,24 @@ def unknown_setting(name: str, overrides: Sequence[str], where: str = "") -> Use
     parts = [f"unknown setting {name!r}{where}"]
     if owners := _options_with(plain):
         parts.append(f"{' and '.join(owners)} {'have' if len(owners) > 1 else 'has'} it")
-    elif guesses := _guesses(plain, settings(overrides)):
+    elif guesses := likely_settings(plain, overrides):
         parts.append(f"did you mean {' or '.join(repr(guess) for guess in guesses)}?")
     parts.append("`loopverse train --help` lists all")
     return UserError("; ".join(parts).replace("?;", "?"))
 
 
+def likely_settings(name: str, overrides: Sequence[str] = ()) -> list[str]:
+    """Up to three settings that a wrong name may have been meant for."""
+    return _guesses(name, settings(overrides))
+
+
 def settings(overrides: Sequence[str] = ()) -> list[str]:
     """Every setting by its full name, under the groups that `overrides` choose; then the groups."""
     groups = group_options()
-    chosen = [o for o in overrides if o.partition("=")[0] in groups]
     try:
-        values = composed(chosen)
+        choices = [o for o in parsed(overrides) if o.key_or_group in groups]
+        single = [str(o.input_line) for o in choices if not o.is_sweep_override()]
+        values = composed(single)
     except Exception:  # this serves another error's message: the schema alone will do
         values = OmegaConf.structured(TrainConfig)
     return [*_leaves(values, ""), *groups]

@@ -100,7 +100,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 def group_options(group: str = "") -> list[str]:
     """The options of a group; without an argument, all groups."""
     if not group:
-        return sorted({"core", "size", "domain", *GROUPS})
+        return ["domain", "core", "size", *GROUPS]
     register()
     with hydra.initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION):
         loader = GlobalHydra.instance().config_loader()
@@ -108,10 +108,14 @@ def group_options(group: str = "") -> list[str]:
 
 
 def register() -> None:
-    """Make all of it known to Hydra, and `${half:n}`, rounded up; twice does no harm."""
+    """Make all of it known to Hydra, and two words for settings files; twice does no harm.
+
+    `${half:n}` is half of a number, rounded up; `${either:a,b}` is `b` where `a` is empty.
+    """
     for plugin in (DataclassSource, PackageConfigs):
         Plugins.instance().register(plugin)
     OmegaConf.register_new_resolver("half", lambda number: -(-int(number) // 2), replace=True)
+    OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
 
 
 def _paths() -> set[str]:

@@ -1,0 +1,96 @@
+"""What is shown when training is over: what it came to, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import chain
+from pathlib import Path
+
+from rich.console import Console
+
+from loopverse.analysis.depths import DepthTable
+from loopverse.analysis.evaluate import FILE, evaluate_run
+from loopverse.cli.depths import show_depths, written
+from loopverse.cli.overview import show_examples
+from loopverse.cli.sample import pieces, show
+from loopverse.domain import SampleSettings
+from loopverse.errors import UserError
+from loopverse.training import LoadedRun, Run, load
+
+SAMPLE = SampleSettings(length=160)
+
+
+def stopped(run: Run) -> int:
+    """Say where a run was stopped and how to go on; returns the exit status."""
+    assert run.signal is not None
+    if _speaks():
+        print(f"stopped and saved at step {run.progress.step} of {run.steps}; to go on:")
+        print(f"  loopverse train run={run.folder.path}")
+    return 128 + run.signal
+
+
+def finished(run: Run) -> None:
+    """Measure the run at several depths, let it speak, write its report, and say what to do next."""
+    if not _speaks():
+        return
+    console = Console(highlight=False)
+    path = run.folder.path
+    _measure(console, run)
+    _show_sample(console, load(path))
+    console.print(f"[bold]report[/]  {_report(run)}\n", soft_wrap=True)
+    ways = {
+        "let it go on from your words": f'loopverse sample {path} --prompt "..."',
+        "measure it at depths of your choice": f"loopverse evaluate {path} --loops 1,2,4,8,16",
+        "go on, should it ever be stopped": f"loopverse train run={path}",
+    }
+    show_examples(console, {line: purpose for purpose, line in ways.items()}, "next")
+
+
+def finished_in_sweep(run: Run) -> None:
+    """Measure the run at several depths and write its report."""
+    if _speaks():
+        _measure(Console(highlight=False), run)
+        _report(run)
+
+
+def sweep_finished(runs: list[Run]) -> None:
+    """Hold the runs of a sweep against each other."""
+    if not _speaks() or not runs:
+        return
+    console = Console(highlight=False)
+    tables = {run.folder.path: DepthTable.load(run.folder.path / FILE) for run in runs}
+    metric = next(iter(tables.values())).metric
+    console.print(f"[bold]{metric}[/] of the sweep, held-out data, lower is better")
+    for path, table in tables.items():
+        console.print(f"  {written(table.value(table.reference))}   {path}", soft_wrap=True)
+    console.print()
+
+
+def _measure(console: Console, run: Run) -> None:
+    table = evaluate_run(run.folder)
+    console.print()
+    show_depths(console, table)
+
+
+def _report(run: Run) -> Path:
+    from loopverse.analysis.report import write_report  # here: training need not wait for plots
+
+    return write_report(run.folder.path)
+
+
+def _show_sample(console: Console, run: LoadedRun) -> None:
+    """A few lines from nothing, where the domain has something to show."""
+    said = pieces(run, [""], SAMPLE)
+    try:
+        first = next(said, None)
+    except UserError:
+        return
+    console.print("[bold]sample[/], from nothing, as deep as in training")
+    show([""], chain([first] if first else [], said), sys.stdout)
+    console.print()
+
+
+def _speaks() -> bool:
+    """Whether this process is the one, of those that `accelerate launch` started, that prints."""
+    return os.environ.get("RANK", "0") == "0"
