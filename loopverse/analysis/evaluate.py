@@ -18,6 +18,7 @@ FILE = "evaluation.json"
 """Where `evaluate_run` writes, in the run folder."""
 
 
+@torch.no_grad()
 def evaluate_depths(
     model: LoopedModel,
     loops: Sequence[int],

@@ -86,6 +86,7 @@ def held_out(
         model.train(training)
 
 
+@torch.no_grad()
 def evaluate(
     model: LoopedModel,
     *,
