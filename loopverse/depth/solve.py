@@ -13,8 +13,8 @@ class Solution:
     """What a solver found.
 
     Attributes:
-        value: the solution, or the iterate of the smallest residual where there is none.
-        residual: `||function(u) - u|| / ||function(u)||`, the smallest seen.
+        value: the solution; where none was found, the iterate `u` that `function` moved least.
+        residual: `||function(u) - u|| / ||function(u)||` there.
         steps: evaluations of `function`.
         converged: whether `residual` fell below the tolerance.
     """
@@ -49,17 +49,18 @@ def solve(
     iterate = start
     iterates: list[Tensor] = []
     residuals: list[Tensor] = []
-    best = Solution(start, math.inf, 0, False)
+    best, smallest_gap = Solution(start, math.inf, 0, False), math.inf
     for evaluation in range(1, max_steps + 1):
         image = function(iterate)
         gap = image - iterate
-        residual = float(gap.norm() / image.norm().clamp(min=1e-30))
+        size = float(gap.norm())
+        residual = size / max(float(image.norm()), 1e-30)
         if residual < tolerance:
             return Solution(image, residual, evaluation, True)
         if not math.isfinite(residual):
             return replace(best, steps=evaluation)
-        if residual < best.residual:
-            best = Solution(iterate, residual, evaluation, False)
+        if size < smallest_gap:
+            best, smallest_gap = Solution(iterate, residual, evaluation, False), size
         if memory:
             iterates = [*iterates, iterate][-memory - 1 :]
             residuals = [*residuals, gap][-memory - 1 :]
