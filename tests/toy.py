@@ -123,8 +123,13 @@ def toy_config(runs: Any, **training: Any) -> TrainConfig:
         training: settings of `TrainingSettings`.
     """
     settings: dict[str, Any] = {
-        "steps": 6, "batch_size": 4, "evaluate_every": 3, "checkpoint_every": 2, "trackers": [],
-        "precision": "fp32", **training,
+        "steps": 6,
+        "batch_size": 4,
+        "evaluate_every": 3,
+        "checkpoint_every": 2,
+        "trackers": [],
+        "precision": "fp32",
+        **training,
     }
     return TrainConfig(
         domain=ToyConfig(),

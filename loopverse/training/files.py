@@ -35,7 +35,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     A folder that is already at `path` is replaced.
     """
     temporary = _temporary(path)
-    temporary.mkdir()
+    temporary.mkdir(parents=True)
     try:
         yield temporary
         for path_inside in temporary.rglob("*"):

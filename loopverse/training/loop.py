@@ -65,17 +65,18 @@ def train(
     weights, optimiser state, their average and n are all that a checkpoint holds.
 
     Args:
-        config: what to compute; on resume, None takes what the run was started with.
-        run: a run folder to go on with; None starts a new one in `config.runs`.
+        config: what to compute, in a new folder in `config.runs`.
+        run: instead: a run folder to go on with, as it was configured.
         reporter: is told how it goes; None is quiet.
 
     Raises:
         ValueError: settings or files that cannot work; a loss that is no longer finite.
     """
     folder = RunFolder.open(run) if isinstance(run, str | Path) else run
+    if (config is None) == (folder is None):
+        raise ValueError("train takes a configuration to start a run, or a run to go on with")
     if config is None:
-        if folder is None:
-            raise ValueError("train needs a configuration, or a run folder to go on with")
+        assert folder is not None
         config = folder.config
     with refusals_explained(folder.path if folder is not None else Path(config.runs)):
         session = Session.start(config, folder)
@@ -102,6 +103,7 @@ def train(
     with (
         reporter.watching(session.folder, progress, settings.steps, session.model.adapter.metric),
         refusals_explained(session.folder.path),
+        session.writing(),
         Interrupt() as interrupt,
     ):
         for step in range(progress.step, settings.steps):
@@ -154,7 +156,8 @@ def train(
                 reporter.saved(progress.step)
             if leave:
                 break
-        session.finish(value)
+        if value is not None:
+            session.summarise(value)
     return Run(session.folder, progress, settings.steps, interrupt.signal)
 
 
@@ -189,7 +192,7 @@ def _backward(
     count, rank = config.training.accumulate, accelerator.process_index
     shares = [depth] * count
     if isinstance(depth, Tensor):
-        shares = list(depth.view(accelerator.num_processes, count, -1)[rank])
+        shares = list(depth.view(count, accelerator.num_processes, -1)[:, rank])
     tally, units, batches = torch.zeros(3, device=accelerator.device), 0, []
     for number, share in enumerate(shares, step * count):
         name, batch = session.next_batch(number)
@@ -235,9 +238,9 @@ def _finite(reading: Reading, folder: RunFolder) -> dict[str, float]:
         if not math.isfinite(value):
             good = folder.checkpoints()
             raise NonFiniteError(
-                f"{name} is {value} at step {reading.row['step']} (batches "
-                f"{', '.join(map(_short, reading.batches))}): look at that data, lower optimizer.lr "
-                f"or training.clip; the last good checkpoint is {good[-1] if good else 'none yet'}"
+                f"the {name} is {value} at step {reading.row['step']} (batches "
+                f"{', '.join(map(_short, reading.batches))}): look at that data, or lower "
+                f"optimizer.lr; the last good checkpoint is {good[-1] if good else 'none yet'}"
             )
     return reading.figures
 

@@ -39,6 +39,15 @@ class AdamW(Optimizer):
     eps: float = 1e-8
     weight_decay: float = 0.1
 
+    def __post_init__(self) -> None:
+        first, second = self.betas
+        self.betas = (first, second)  # from a file it comes as a list
+        for name in ("lr", "eps", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of AdamW must not be negative, got {getattr(self, name)}")
+        if not 0 <= min(self.betas) <= max(self.betas) < 1:
+            raise ValueError(f"betas of AdamW must be in [0, 1), got {list(self.betas)}")
+
     def build(self, model: nn.Module) -> list[torch.optim.Optimizer]:
         return [self.over(trainable(model), model)]
 
@@ -78,6 +87,13 @@ class Muon(Optimizer):
     momentum: float = 0.95
     weight_decay: float = 0.1
     rest: AdamW = field(default_factory=AdamW)
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of Muon must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum of Muon must be in [0, 1), got {self.momentum}")
 
     def build(self, model: nn.Module) -> list[torch.optim.Optimizer]:
         matrices = hidden_matrices(model)

@@ -11,10 +11,12 @@ summary.json      the outcome, once training is done
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from torch import nn
 from torch.optim import Optimizer
 
@@ -210,6 +212,21 @@ class RunFolder:
         """Give the domain back what it wrote; a run that was killed early may have nothing."""
         if self.assets_path.exists():
             adapter.load_assets(self.assets_path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """While the run is trained; a process that dies lets go.
+
+        Raises:
+            UserError: another process holds it.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise UserError(
+                f"{self.path} is being trained by another process: wait for it, or stop it first"
+            ) from None
 
     def rewind(self, step: int) -> None:
         """Forget the rows after `step`, and what writers that died left behind."""

@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -24,13 +24,13 @@ from loopverse.model import LoopedModel
 from loopverse.training import checkpoint, precision
 from loopverse.training.build import build_model
 from loopverse.training.checkpoint import Progress
-from loopverse.training.config import TrainConfig, save_config
+from loopverse.training.config import TrainConfig
 from loopverse.training.ema import Average
 from loopverse.training.evaluation import evaluate
 from loopverse.training.rows import Row
 from loopverse.training.runs import RunFolder, write_json
 from loopverse.training.seeding import stream
-from loopverse.training.tracking import check_trackers, start_trackers
+from loopverse.training.tracking import check_trackers, trackers
 
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
@@ -116,12 +116,6 @@ class Session:
         }
         if folder is None:
             folder = _create_together(accelerator, config, facts)
-        elif accelerator.is_main_process:
-            save_config(config, folder.path)  # it may have been told to go on for longer
-        if accelerator.is_main_process:
-            folder.rewind(progress.step)
-            folder.save_assets(model.adapter)
-            start_trackers(accelerator, settings.trackers, folder.path, progress.step, config)
         trained: nn.Module = model
         if accelerator.num_processes > 1:
             # A drawn depth may leave layers of an untied core, or what comes before them, unused.
@@ -139,6 +133,25 @@ class Session:
             batches=batches,
             best=folder.best_value(),
         )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """While the run is written to: no other process may, and the trackers are open.
+
+        Raises:
+            ValueError: another process trains this run.
+        """
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        with self.folder.held():
+            self.folder.rewind(self.progress.step)
+            self.folder.save_assets(self.model.adapter)
+            names = self.config.training.trackers
+            with trackers(
+                self.accelerator, names, self.folder.path, self.progress.step, self.config
+            ):
+                yield
 
     def next_batch(self, number: int) -> tuple[Any, TensorDict]:
         """The id and the prepared batch, on the device, of micro-batch `number` of the run."""
@@ -183,19 +196,16 @@ class Session:
         }
         self.accelerator.log(figures, step=row["step"])
 
-    def finish(self, value: float | None) -> None:
-        """Write the summary and close the trackers."""
-        if self.accelerator.is_main_process and value is not None:
-            metric, best = self.model.adapter.metric, self.folder.best()
+    def summarise(self, value: float) -> None:
+        """Write the outcome, of which `value` is the headline metric, on the main process."""
+        if self.accelerator.is_main_process:
+            best = self.folder.best()
             summary = {
-                **asdict(self.progress),
-                "metric": metric,
-                "value": value,
+                **asdict(replace(self.progress, value=value)),
+                "metric": self.model.adapter.metric,
                 "best": {"checkpoint": best.name if best else None, "value": self.best},
             }
             write_json(self.folder.path / "summary.json", summary)
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
 
 
 def _create_together(accelerator: Accelerator, config: TrainConfig, facts: Row) -> RunFolder:

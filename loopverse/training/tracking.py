@@ -1,5 +1,7 @@
 """Trackers beside `metrics.jsonl`: TensorBoard in the run folder, and whatever accelerate knows."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,10 +36,11 @@ def check_trackers(names: list[str]) -> None:
             )
 
 
-def start_trackers(
+@contextmanager
+def trackers(
     accelerator: Accelerator, names: list[str], folder: Path, step: int, config: TrainConfig
-) -> None:
-    """Open the trackers `names`; their figures after `step`, if any, are superseded.
+) -> Iterator[None]:
+    """Inside, the trackers `names` are open; figures they have from after `step` are superseded.
 
     Args:
         accelerator: that will log to them.
@@ -47,10 +50,15 @@ def start_trackers(
         config: what the run computes, for trackers that show settings.
     """
     board = TensorBoardTracker(TENSORBOARD, folder, purge_step=step + 1)
-    trackers: list[str | LoggerType | GeneralTracker] = []
-    trackers += [board if name == TENSORBOARD else name for name in names]
-    accelerator.log_with = trackers
+    chosen: list[str | LoggerType | GeneralTracker] = []
+    chosen += [board if name == TENSORBOARD else name for name in names]
+    accelerator.log_with = chosen
     accelerator.init_trackers("loopverse", init_kwargs={"wandb": {"name": folder.name}})
-    for tracker in accelerator.trackers:
-        if tracker.name != TENSORBOARD:  # there it makes a folder of its own for every start
-            tracker.store_init_configuration(asdict(config))
+    try:
+        for tracker in accelerator.trackers:
+            if tracker.name != TENSORBOARD:  # there it makes a folder of its own for every start
+                tracker.store_init_configuration(asdict(config))
+        yield
+    finally:
+        for tracker in accelerator.trackers:
+            tracker.finish()

@@ -1,0 +1,37 @@
+"""Killed at any moment, a run goes on to the same bits."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def kill(folder: Path, kills: int, seed: int) -> dict:
+    program = Path(__file__).with_name("killing.py")
+    done = subprocess.run(
+        [sys.executable, program, folder, str(kills), str(seed)],
+        env={"PYTHONPATH": f"{TESTS}", "OMP_NUM_THREADS": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [(2, 0), pytest.param(20, 1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_killed_runs_end_bit_identical_to_one_that_was_left_alone(
+    tmp_path: Path, kills: int, seed: int
+) -> None:
+    report = kill(tmp_path, kills, seed)
+    assert report["different"] == []
+    assert report["kills"] == kills
+    assert report["in_writing"] >= kills // 4
