@@ -87,42 +87,6 @@ class Bench:
         with global_seed(seed):
             return LoopedModel(adapter, core, objective=objective)
 
-    def take(
-        self,
-        split: Split,
-        count: int,
-        *,
-        batch_size: int = ROWS,
-        seed: int = 0,
-        start: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        chance: int = 0,
-    ) -> list[TensorDict]:
-        """The first batches of a new adapter.
-
-        Args:
-            split: "train" or "valid".
-            count: how many, at most.
-            batch_size: sequences in each.
-            seed: passed on.
-            start: passed on.
-            rank: passed on.
-            world_size: passed on.
-            chance: what the global generators are seeded with, which must not matter.
-        """
-        adapter = self.adapter()
-        with global_seed(chance):
-            batches = adapter.batches(
-                split,
-                batch_size=batch_size,
-                seed=seed,
-                start=start,
-                rank=rank,
-                world_size=world_size,
-            )
-            return list(islice(batches, count))
-
     def prepared(self, batch: TensorDict, *, seed: int = 0, chance: int = 0) -> TensorDict:
         """A batch after `prepare` of a new adapter, with a generator of the given seed."""
         adapter = self.opened()
@@ -132,7 +96,7 @@ class Bench:
     @cached_property
     def batch(self) -> TensorDict:
         """A prepared training batch; not to be changed."""
-        return self.prepared(self.take("train", 1)[0])
+        return self.prepared(take(self.adapter(), "train", 1)[0])
 
     @cached_property
     def inputs(self) -> CoreInput:
@@ -168,17 +132,50 @@ class Bench:
             return model.adapter.predict(model.bind(LOOPS)(model.adapter.embed(batch)).z)
 
 
+def take(
+    adapter: DomainAdapter,
+    split: Split,
+    count: int,
+    *,
+    batch_size: int = ROWS,
+    seed: int = 0,
+    start: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    chance: int = 0,
+) -> list[TensorDict]:
+    """The first batches of an adapter.
+
+    Args:
+        adapter: whose.
+        split: which data.
+        count: how many batches, at most.
+        batch_size: passed on to `batches`, as are those that follow.
+        chance: what the global generators are seeded with, which must not matter.
+    """
+    with global_seed(chance):
+        batches = adapter.batches(
+            split,
+            batch_size=batch_size,
+            seed=seed,
+            start=start,
+            rank=rank,
+            world_size=world_size,
+        )
+        return list(islice(batches, count))
+
+
 @contextmanager
 def global_seed(seed: int) -> Iterator[None]:
     """Within it the global generators of Python, NumPy and torch are seeded; afterwards as before."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  it is these we guard
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is these we guard
     with torch.random.fork_rng(devices=[]):
         seed_everything(seed, 0, "check")
         try:
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002  see above
+            np.random.set_state(numpy)  # noqa: NPY002 - see above
 
 
 def leaves(batch: TensorDict) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """What a check is, and how many of them are run and reported."""
 
-import inspect
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
 from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
-from loopverse.testing.bench import Bench
+from loopverse.testing.bench import Bench, global_seed
 from loopverse.testing.failure import CheckFailure, NothingToCheck
 
 Status = Literal["passed", "failed", "not run", "nothing to check"]
@@ -61,7 +62,8 @@ class Check:
             CheckFailure: the sentence does not hold, or the adapter raised an error.
         """
         try:
-            self.run(bench)
+            with global_seed(0):
+                self.run(bench)
         except NothingToCheck:
             return False
         except CheckFailure as failure:
@@ -71,7 +73,7 @@ class Check:
             failure = CheckFailure(
                 "no error",
                 _said(error, bench.adapter_class),
-                "start at that line; called alone, this check shows the whole trace",
+                "this check, called alone, shows the whole trace",
             )
             failure.check = self.name
             raise failure from error
@@ -171,10 +173,12 @@ def run_checks(checks: Sequence[Check], bench: Bench) -> Iterator[CheckResult]:
         yield result
 
 
-def _said(error: Exception, adapter_class: type[DomainAdapter]) -> str:
-    """An error as one line, with the innermost place in the adapter's own package."""
-    home = str(Path(inspect.getfile(adapter_class)).parent)
+def _said(error: Exception, adapter_class: type) -> str:
+    """An error as one line, with the innermost place in the code of the adapter's author."""
+    own = takewhile(lambda kind: kind is not DomainAdapter, adapter_class.__mro__)
+    files = [getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in own]
+    homes = tuple(str(Path(file).parent) for file in files if file is not None)
     frames = traceback.extract_tb(error.__traceback__)
-    frame = [frame for frame in frames if frame.filename.startswith(home)] or frames[-1:]
-    place = f"{Path(frame[-1].filename).name}:{frame[-1].lineno}"
-    return f"{type(error).__name__} at {place}: {' '.join(str(error).split())}"
+    inside = [frame for frame in frames if homes and frame.filename.startswith(homes)]
+    place = f" at {Path(inside[-1].filename).name}:{inside[-1].lineno}" if inside else ""
+    return f"{type(error).__name__}{place}: {' '.join(str(error).split())}"

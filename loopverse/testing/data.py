@@ -4,7 +4,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
-from loopverse.testing.bench import ROWS, Bench, differing, leaves
+from loopverse.testing.bench import ROWS, Bench, differing, leaves, take
 from loopverse.testing.checking import check
 from loopverse.testing.declaration import adapter_is_built_from_its_config_and_a_width
 from loopverse.testing.failure import expect
@@ -19,7 +19,7 @@ MOST = 2_000
 def batches_are_tensordicts_on_the_cpu(bench: Bench) -> None:
     """Both splits give TensorDicts on the CPU, a training batch with as many rows as asked for."""
     for split in ("train", "valid"):
-        taken = bench.take(split, 1)
+        taken = take(bench.adapter(), split, 1)
         expect(
             len(taken) == 1,
             f'batches("{split}") to give a batch',
@@ -57,7 +57,7 @@ def batches_are_tensordicts_on_the_cpu(bench: Bench) -> None:
 def train_never_ends(bench: Bench) -> None:
     """Training batches never run out: epochs are the domain's business."""
     expect(
-        bool(bench.take("train", 1, start=FAR)),
+        bool(take(bench.adapter(), "train", 1, start=FAR)),
         f"a batch number {FAR}",
         "the end of the iterator",
         "count upwards without end (itertools.count(start)) and take the number modulo the size",
@@ -67,7 +67,7 @@ def train_never_ends(bench: Bench) -> None:
 @check(batches_are_tensordicts_on_the_cpu)
 def train_follows_from_the_seed(bench: Bench) -> None:
     """The same seed gives the same training batches, whatever the global generators say."""
-    first, second = (bench.take("train", 3, chance=chance) for chance in (1, 2))
+    first, second = (take(bench.adapter(), "train", 3, chance=chance) for chance in (1, 2))
     _expect_same(
         first,
         second,
@@ -79,8 +79,8 @@ def train_follows_from_the_seed(bench: Bench) -> None:
 def start_skips_batches(bench: Bench) -> None:
     """`start=k` gives what skipping k batches gives, so that a run resumes on the right data."""
     _expect_same(
-        bench.take("train", 5)[2:],
-        bench.take("train", 3, start=2),
+        take(bench.adapter(), "train", 5)[2:],
+        take(bench.adapter(), "train", 3, start=2),
         "let batch n depend on (seed, n, rank) alone: seed a generator per batch, not per epoch, "
         "and count from start",
     )
@@ -89,10 +89,10 @@ def start_skips_batches(bench: Bench) -> None:
 @check(train_follows_from_the_seed)
 def seeds_and_ranks_read_other_data(bench: Bench) -> None:
     """Another seed, another rank and another number give other training batches."""
-    first, second = bench.take("train", 2)
-    other_seed = bench.take("train", 1, seed=1)[0]
-    other_rank = bench.take("train", 1, rank=1, world_size=2)[0]
-    first_rank = bench.take("train", 1, rank=0, world_size=2)[0]
+    first, second = take(bench.adapter(), "train", 2)
+    other_seed = take(bench.adapter(), "train", 1, seed=1)[0]
+    other_rank = take(bench.adapter(), "train", 1, rank=1, world_size=2)[0]
+    first_rank = take(bench.adapter(), "train", 1, rank=0, world_size=2)[0]
     for one, other, what, why in (
         (first, second, "batch 1 to differ from batch 0", "the number of the batch"),
         (first, other_seed, "seed 1 to read other batches than seed 0", "seed"),
@@ -109,7 +109,7 @@ def seeds_and_ranks_read_other_data(bench: Bench) -> None:
 @check(batches_are_tensordicts_on_the_cpu)
 def valid_ends(bench: Bench) -> None:
     """Held-out batches end, so that an evaluation does."""
-    count = len(bench.take("valid", MOST, batch_size=64))
+    count = len(take(bench.adapter(), "valid", MOST, batch_size=64))
     expect(
         count < MOST,
         'batches("valid") to end',
@@ -121,15 +121,15 @@ def valid_ends(bench: Bench) -> None:
 @check(batches_are_tensordicts_on_the_cpu)
 def valid_is_the_same_every_time(bench: Bench) -> None:
     """Held-out batches are the same every time, so that two evaluations compare."""
-    first, second = (bench.take("valid", 3, chance=chance) for chance in (1, 2))
+    first, second = (take(bench.adapter(), "valid", 3, chance=chance) for chance in (1, 2))
     _expect_same(first, second, "do not shuffle held-out data, and draw nothing from global chance")
 
 
 @check(batches_are_tensordicts_on_the_cpu)
 def valid_shares_nothing_with_train(bench: Bench) -> None:
     """Most held-out rows are not among the training rows; looks at the first 128 of each."""
-    train = {row for batch in bench.take("train", 32) for row in _rows(batch)}
-    valid = [row for batch in bench.take("valid", 32) for row in _rows(batch)]
+    train = {row for batch in take(bench.adapter(), "train", 32) for row in _rows(batch)}
+    valid = [row for batch in take(bench.adapter(), "valid", 32) for row in _rows(batch)]
     both = sum(row in train for row in valid)
     expect(
         both <= len(valid) // 2,
@@ -143,7 +143,7 @@ def valid_shares_nothing_with_train(bench: Bench) -> None:
 @check(batches_are_tensordicts_on_the_cpu)
 def prepare_returns_a_batch(bench: Bench) -> None:
     """`prepare` returns a TensorDict of the same rows."""
-    raw = bench.take("train", 1)[0]
+    raw = take(bench.adapter(), "train", 1)[0]
     prepared = bench.prepared(raw)
     expect(
         isinstance(prepared, TensorDict),
@@ -162,21 +162,25 @@ def prepare_returns_a_batch(bench: Bench) -> None:
 @check(prepare_returns_a_batch)
 def prepare_draws_only_from_its_generator(bench: Bench) -> None:
     """The same generator gives the same prepared batch, whatever the global generators say."""
-    raw = bench.take("train", 1)[0]
+    raw = take(bench.adapter(), "train", 1)[0]
     first, second = (bench.prepared(raw.clone(), chance=chance) for chance in (1, 2))
     _expect_same(
         [first], [second], "pass generator=rng to every draw; torch.rand_like cannot take one"
     )
 
 
-@check(prepare_returns_a_batch)
-def prepare_leaves_its_batch_alone(bench: Bench) -> None:
-    """`prepare` returns a new batch and does not write into the one it was given."""
-    raw = bench.take("train", 1)[0]
-    before = raw.clone()
-    bench.prepared(raw)
+@check(prepare_draws_only_from_its_generator, valid_is_the_same_every_time)
+def prepare_leaves_the_data_alone(bench: Bench) -> None:
+    """Preparing held-out batches does not change them for the next evaluation."""
+    adapter, rng = bench.opened(), torch.Generator().manual_seed(0)
+    first = [batch.clone() for batch in take(adapter, "valid", 3)]
+    for batch in take(adapter, "valid", 3):
+        adapter.prepare(batch, rng)
     _expect_same(
-        [before], [raw], "work on batch.clone(recurse=False) and out of place on its tensors"
+        first,
+        take(adapter, "valid", 3),
+        "batches hands out tensors that it keeps, and prepare writes into them: "
+        "work on batch.clone()",
     )
 
 

@@ -39,7 +39,7 @@ def config_is_a_dataclass_with_defaults(bench: Bench) -> None:
             "give every field a default that runs on a laptop",
         ) from error
     try:
-        read = OmegaConf.to_object(OmegaConf.structured(config))
+        read = OmegaConf.to_object(OmegaConf.structured(defaults))
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise CheckFailure(
             f"a {config.__name__} that Hydra can read",

@@ -1,7 +1,7 @@
 """How a check fails: what was expected, what was found, and the likely cause."""
 
 
-class CheckFailure(AssertionError):  # noqa: N818  what is found is a failure, not an error
+class CheckFailure(AssertionError):  # noqa: N818 - what is found is a failure, not an error
     """A check that does not hold.
 
     Attributes:
@@ -22,7 +22,7 @@ class CheckFailure(AssertionError):  # noqa: N818  what is found is a failure, n
         return f"{self.check}: expected {self.expected}, got {self.got}: {self.remedy}"
 
 
-class NothingToCheck(Exception):  # noqa: N818  it says that all is well, not that something broke
+class NothingToCheck(Exception):  # noqa: N818 - it says that all is well
     """The adapter has nothing that the check is about, such as padding."""
 
 

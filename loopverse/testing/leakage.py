@@ -10,16 +10,16 @@ from torch.distributions import Distribution
 from loopverse.domain import Thought
 from loopverse.model import LoopedModel
 from loopverse.nn import CoreInput
-from loopverse.testing.bench import LOOPS, Bench, leaves
+from loopverse.testing.bench import LOOPS, Bench, global_seed, leaves, take
 from loopverse.testing.checking import check
 from loopverse.testing.failure import NothingToCheck, expect
-from loopverse.testing.prediction import close, loss_is_deterministic
+from loopverse.testing.prediction import close, loss_is_a_mean, loss_is_deterministic
 
 EXACT = 1e-6
 """Of differences between computations on the same values."""
 
 
-@check(loss_is_deterministic)
+@check(loss_is_a_mean)
 def rows_are_independent(bench: Bench) -> None:
     """A row alone has the losses that it has in a batch."""
     model = bench.model()
@@ -54,7 +54,10 @@ def causal_predictions_do_not_read_ahead(bench: Bench) -> None:
 
 @check(causal_predictions_do_not_read_ahead)
 def predictions_do_not_read_their_targets(bench: Bench) -> None:
-    """With `attend.causal`, no prediction depends on the value that its own loss compares it with."""
+    """With `attend.causal`, no prediction depends on the value that its own loss compares it with.
+
+    Except on values of earlier columns: to repeat what was read is a task like any other.
+    """
     if bench.thinks_itself:
         raise NothingToCheck("what forward compares with what is its own business")
     model, length = bench.model(), _causal_length(bench)
@@ -67,6 +70,7 @@ def predictions_do_not_read_their_targets(bench: Bench) -> None:
             with torch.no_grad():
                 target_of = model.adapter.loss(prediction, batch).losses != loss
             leaks = (target_of & _changed(prediction, bench.prediction(model, batch))).any(0)
+            leaks = leaks[: column + 1]
             expect(
                 not leaks.any(),
                 f"{name}[:, {column}] to be either a target or read by that prediction",
@@ -109,7 +113,7 @@ def padding_counts_nothing_and_is_not_read(bench: Bench) -> None:
 def _with_padding(bench: Bench, model: LoopedModel) -> tuple[TensorDict, Tensor]:
     """A batch that has padding, and where its units are."""
     for split in ("train", "valid"):
-        for raw in bench.take(split, 8):
+        for raw in take(bench.adapter(), split, 8):
             batch = bench.prepared(raw)
             with torch.no_grad():
                 padding = model.adapter.eval().embed(batch).attend.padding
@@ -149,8 +153,7 @@ def _with_columns_of_other_rows(batch: TensorDict, name: str, columns: slice) ->
 
 def _changed(one: Distribution, other: Distribution) -> Tensor:
     """Where two predictions differ, `[b t]`, by the score of a value drawn from the first."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with global_seed(0):
         value = one.sample()
     score = one.log_prob(value)
     return (other.log_prob(value) - score).abs() > EXACT * (1 + score.abs())

@@ -10,6 +10,7 @@ from loopverse.domain import Outcome
 from loopverse.model import LoopedModel
 from loopverse.testing.bench import LOOPS, Bench, global_seed
 from loopverse.testing.checking import check
+from loopverse.testing.declaration import metric_is_declared_and_lower_is_better
 from loopverse.testing.failure import expect
 from loopverse.testing.prediction import loss_is_one_finite_number_per_unit
 
@@ -72,7 +73,7 @@ def any_number_of_loops_works(bench: Bench) -> None:
         )
 
 
-@check(loss_is_one_finite_number_per_unit)
+@check(gradients_reach_every_parameter)
 def bf16_is_finite(bench: Bench) -> None:
     """A step under bfloat16 autocast runs, and its loss and gradients are finite."""
     model = bench.model()
@@ -92,7 +93,7 @@ def bf16_is_finite(bench: Bench) -> None:
     )
 
 
-@check(gradients_reach_every_parameter)
+@check(gradients_reach_every_parameter, metric_is_declared_and_lower_is_better)
 def a_repeated_batch_is_learned(bench: Bench) -> None:
     """A few steps on one batch lower its loss, in training and in use."""
     _, first, last, _ = _trained(bench)

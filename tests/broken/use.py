@@ -1,0 +1,75 @@
+"""Broken saving and sampling."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+from walk import Walk, WalkConfig
+
+from broken.planted import found_by
+from loopverse import Sample, SampleSettings, Think
+
+SAVED = "saved_and_loaded_it_is_the_same"
+SAMPLES = "samples_repeat_with_their_seed"
+
+
+@found_by(SAVED, "the same losses after saving and loading", "register_buffer")
+class TensorThatIsNoBuffer(Walk):
+    def __init__(self, config: WalkConfig, width: int) -> None:
+        super().__init__(config, width)
+        self.scale = torch.rand(width)
+
+    def vectors(self, batch: TensorDict) -> Tensor:
+        return super().vectors(batch) * self.scale
+
+
+@found_by(SAVED, "no error", "CheckpointError", "adapter.late.weight")
+class GrowsWithItsData(Walk):
+    def batches(self, split: Any, **options: Any) -> Iterator[TensorDict]:
+        self.late = torch.nn.Embedding(9, self.width)
+        return super().batches(split, **options)
+
+    def vectors(self, batch: TensorDict) -> Tensor:
+        x = super().vectors(batch)
+        return x + self.late(batch["seen"][:, :-1]) if "late" in dict(self.named_children()) else x
+
+
+@found_by(SAVED, "no error", "FileNotFoundError at walk.py")
+class SavesNoAssets(Walk):
+    def save_assets(self, folder: Path) -> None:
+        pass
+
+
+@found_by(SAMPLES, "Sample(row, text)", "got ['", "the number of its prompt")
+class SamplesStrings(Walk):
+    def sample(
+        self, think: Think, prompts: Sequence[str], settings: SampleSettings
+    ) -> Iterator[str]:
+        yield from (piece.text for piece in super().sample(think, prompts, settings))
+
+
+@found_by(SAMPLES, "one of 2 prompts", "rows [1, 2]", "from 0")
+class CountsFromOne(Walk):
+    def sample(
+        self, think: Think, prompts: Sequence[str], settings: SampleSettings
+    ) -> Iterator[Sample]:
+        for piece in super().sample(think, prompts, settings):
+            yield Sample(piece.row + 1, piece.text)
+
+
+@found_by(SAMPLES, "the same samples twice", "seeded by (settings.seed, row)")
+class SamplesByGlobalChance(Walk):
+    def source(self, seed: int, row: int) -> None:
+        return None
+
+
+@found_by("samples_do_not_depend_on_their_neighbours", "alone and", "a generator of its own")
+class ReadsTheFirstPromptsRowCount(Walk):
+    def sample(
+        self, think: Think, prompts: Sequence[str], settings: SampleSettings
+    ) -> Iterator[Sample]:
+        together = SampleSettings(settings.length, seed=settings.seed + len(prompts))
+        return super().sample(think, prompts, together)
