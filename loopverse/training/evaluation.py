@@ -75,7 +75,7 @@ def held_out(
             batch = adapter.prepare(batch, stream(SEED, number, f"valid/{rank}"))
             batch = batch.to(device, non_blocking=True)
             for depth, think in thinks.items():
-                seed_everything(SEED, number, f"valid/{rank}")
+                seed_everything(SEED, number, f"valid/{rank}", device)
                 _synchronize(device)
                 began = time.perf_counter()
                 with autocast(precision, device):

@@ -81,7 +81,7 @@ def train(
     with refusals_explained(folder.path if folder is not None else Path(config.runs)):
         session = Session.start(config, folder)
     settings, progress, accelerator = config.training, session.progress, session.accelerator
-    together = accelerator.num_processes > 1
+    rank, together = accelerator.process_index, accelerator.num_processes > 1
     if reporter is None or not accelerator.is_main_process:
         reporter = Reporter()
     parameters = trainable(session.model)
@@ -108,7 +108,7 @@ def train(
     ):
         for step in range(progress.step, settings.steps):
             began = time.perf_counter()
-            seed_everything(config.seed, step, f"global/{accelerator.process_index}")
+            seed_everything(config.seed, step, f"global/{rank}", accelerator.device)
             rate = _set_rates(session.optimizers, config.rate.factor(step, settings.steps))
             depth = _draw_depth(session, step)
             tally, units, batches = _backward(session, step, depth, interrupt.signal is not None)

@@ -28,12 +28,17 @@ def stream(seed: int, step: int, name: str, device: torch.device | str = "cpu") 
     return torch.Generator(device).manual_seed(derive(seed, step, name))
 
 
-def seed_everything(seed: int, step: int, name: str = "global") -> None:
-    """Seed the global generators of Python, NumPy and torch (all devices).
+def seed_everything(
+    seed: int, step: int, name: str = "global", device: torch.device | str = "cpu"
+) -> None:
+    """Seed the global generators of Python, NumPy and torch (on the CPU and on `device`).
 
     Loopverse itself never draws from them; dropout in a stranger's adapter does.
     """
     value = derive(seed, step, name)
     random.seed(value)
     np.random.seed(value % 2**32)  # noqa: NPY002  strangers' code draws from the global generator
-    torch.manual_seed(value)
+    # Not torch.manual_seed, which takes half a millisecond to note the seed for absent devices.
+    torch.default_generator.manual_seed(value)
+    if torch.device(device).type != "cpu":
+        torch.get_device_module(device).manual_seed(value)
