@@ -278,10 +278,9 @@ def test_nothing_is_written_when_the_settings_cannot_work(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`torch.jit.script_method` is deprecated"
-)  # by torch's own import
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # within torch.compile
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`", "ignore:The .grad attribute")
 def test_a_compiled_run_trains(tmp_path: Path) -> None:
+    """The warnings are raised within torch.compile."""
     run = train(choose(toy.toy_config(tmp_path, compile=True), schedule=depth.Uniform(1, 3)))
     assert run.finished
