@@ -3,6 +3,8 @@
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, Part, applied, core_flops, measure_cost, parts
 from loopverse.analysis.evaluate import evaluate_depths, evaluate_run
+from loopverse.analysis.plots import training_curve
+from loopverse.analysis.report import write_report
 from loopverse.analysis.statistics import Estimate, estimate
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "evaluate_run",
     "measure_cost",
     "parts",
+    "training_curve",
     "usual_depths",
+    "write_report",
 ]

@@ -22,6 +22,7 @@ class Depth:
         batches: the headline metric of each batch.
         seconds_per_unit: of a forward pass; the median over batches.
         flops_per_unit: of a forward pass, counted (`loopverse.analysis.efficiency`).
+        sample: what the model makes of an empty prompt, where it was asked and its domain samples.
     """
 
     loops: int
@@ -29,6 +30,7 @@ class Depth:
     batches: list[float]
     seconds_per_unit: float
     flops_per_unit: float
+    sample: str = ""
 
 
 @dataclass

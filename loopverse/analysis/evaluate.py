@@ -10,12 +10,14 @@ import torchmetrics
 
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, measure_cost
+from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
 from loopverse.training.evaluation import held_out
 
 FILE = "evaluation.json"
 """Where `evaluate_run` writes, in the run folder."""
+SAMPLE = SampleSettings(length=240)
 
 
 @torch.no_grad()
@@ -101,6 +103,8 @@ def evaluate_run(
 ) -> DepthTable:
     """Evaluate a run's checkpoint at several depths and write `evaluation.json` into its folder.
 
+    A short sample at each depth, all with the same draws, is kept beside the figures.
+
     Args:
         run: the run folder.
         loops: the depths; default: `usual_depths` of the run.
@@ -125,8 +129,20 @@ def evaluate_run(
         precision=loaded.folder.facts["precision"],
         step=loaded.step,
     )
+    for depth in table.depths:
+        depth.sample = sample_from_nothing(loaded.model, depth.loops)
     table.save(loaded.folder.path / FILE)
     return table
+
+
+@torch.no_grad()
+def sample_from_nothing(model: LoopedModel, loops: int, settings: SampleSettings = SAMPLE) -> str:
+    """What a model makes of an empty prompt; nothing where its domain does not sample from one."""
+    think = model.bind(loops, seed=settings.seed)
+    try:
+        return "".join(piece.text for piece in model.adapter.sample(think, [""], settings))
+    except (NotImplementedError, ValueError):  # it samples nothing, or not from nothing
+        return ""
 
 
 def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:

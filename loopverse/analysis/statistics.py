@@ -32,6 +32,10 @@ class Estimate:
         """Whether the interval leaves zero out."""
         return self.margin is not None and abs(self.value) > self.margin
 
+    def negated(self) -> "Estimate":
+        """The same of the opposite difference."""
+        return Estimate(-self.value, self.margin)
+
 
 def estimate(
     values: Sequence[float], weights: Sequence[float], value: float | None = None

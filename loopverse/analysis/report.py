@@ -1,0 +1,108 @@
+"""The report of a run: one page, in one file, that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from loopverse.analysis import numbers, plots
+from loopverse.analysis.efficiency import applied
+from loopverse.analysis.facts import RunFacts, read_facts
+from loopverse.analysis.overrides import as_yaml
+from loopverse.analysis.plots import Panel, drawn
+from loopverse.analysis.theme import DARK, LIGHT, declarations, inline_svg
+from loopverse.analysis.verdicts import verdicts
+from loopverse.training import RunFolder
+from loopverse.training.files import write_text
+
+FILE = "report.html"
+"""What `write_report` writes, in the run folder."""
+
+
+def write_report(run: RunFolder | Path | str) -> Path:
+    """Write `report.html` into a run folder from what the folder holds, whole or not.
+
+    Nothing is computed but counts: evaluate first for the loss by depth and samples.
+
+    Returns:
+        Where it is.
+
+    Raises:
+        ValueError: not a run folder, or settings that cannot be read.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
+    path = folder.path / FILE
+    write_text(path, render(read_facts(folder)))
+    return path
+
+
+def render(facts: RunFacts) -> str:
+    """The page, as HTML."""
+    environment = Environment(
+        loader=PackageLoader("loopverse.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in (
+        "count",
+        "duration",
+        "plain",
+        "signed",
+        "words",
+        "loops_in_words",
+        "visible",
+        "code",
+    ):
+        environment.filters[name] = getattr(numbers, name)
+    return environment.get_template("report.html").render(
+        facts=facts,
+        table=facts.table,
+        parts=facts.parts,
+        figures=_figures(facts),
+        verdicts=verdicts(facts.table) if facts.table else [],
+        applied=applied,
+        settings=as_yaml(facts.config),
+        light=Markup(declarations(LIGHT)),
+        dark=Markup(declarations(DARK)),
+    )
+
+
+def _figures(facts: RunFacts) -> dict[str, Markup]:
+    """The figures that there are data for, by name."""
+    metric = numbers.words(facts.metric)
+    panels: dict[str, tuple[Panel, str]] = {}
+    if facts.train:
+        first, last = facts.train[0]["loss"], facts.train[-1]["loss"]
+        panels["loss"] = (
+            plots.training_loss(facts.train),
+            f"Training loss falls from {numbers.plain(first)} to {numbers.plain(last)} "
+            f"in {facts.step} steps",
+        )
+        for name, title in (("rate", "learning rate"), ("grad_norm", "norm of the gradient")):
+            panels[name] = (plots.line(facts.train, name, title), f"The {title} over the steps")
+    if facts.best is not None:
+        panels["valid"] = (
+            plots.held_out(facts.valid, facts.metric),
+            f"Held-out {metric}, at its lowest {numbers.plain(facts.best[facts.metric])} "
+            f"at step {facts.best['step']}",
+        )
+    if facts.table is not None and len(facts.table.depths) > 1:
+        panels["depths"] = (
+            plots.by_depth(facts.table),
+            f"Held-out {metric} for each number of loops; the figures are in the table beside it",
+        )
+    depths = facts.drawn_depths
+    if len(set(depths)) > 1:
+        mean = sum(depths) / len(depths)
+        panels["drawn"] = (
+            plots.histogram(depths),
+            f"Loops drawn in training: {min(depths)} to {max(depths)}, mean {mean:.1f}",
+        )
+    return {
+        name: Markup(inline_svg(drawn(panel), name, description))
+        for name, (panel, description) in panels.items()
+    }
