@@ -6,6 +6,7 @@ import os
 import sys
 from itertools import chain
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -26,7 +27,7 @@ def stopped(run: Run) -> int:
     assert run.signal is not None
     if _speaks():
         print(f"stopped and saved at step {run.progress.step} of {run.steps}; to go on:")
-        print(f"  loopverse train run={run.folder.path}")
+        print(f"  loopverse train run={quote(str(run.folder.path))}")
     return 128 + run.signal
 
 
@@ -35,9 +36,9 @@ def finished(run: Run) -> None:
     if not _speaks():
         return
     console = Console(highlight=False)
-    path = run.folder.path
+    path = quote(str(run.folder.path))
     _measure(console, run)
-    _show_sample(console, load(path))
+    _show_sample(console, load(run.folder))
     console.print(f"[bold]report[/]  {_report(run)}\n", soft_wrap=True)
     ways = {
         "let it go on from your words": f'loopverse sample {path} --prompt "..."',

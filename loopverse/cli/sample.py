@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, TextIO
 
 from loopverse.cli.arguments import Parser, loops_number
@@ -57,8 +58,9 @@ def pieces(
 def show(prompts: Sequence[str], said: Iterator[Sample], out: TextIO) -> None:
     """Write each prompt and what follows: the first as it is said, the others after it."""
     rest = [""] * len(prompts)
+    first = next(said, None)  # before anything is written: now a prompt may be refused
     _begin(prompts, 0, out)
-    for piece in said:
+    for piece in chain([first] if first else [], said):
         text = _harmless(piece.text) if out.isatty() else piece.text
         if piece.row == 0:
             out.write(text)

@@ -23,9 +23,9 @@ from loopverse.cli.settings import show_settings
 from loopverse.errors import UserError
 from loopverse.training import Run, RunFolder, train
 from loopverse.training.checkpoint import read_progress
-from loopverse.training.compose import build
+from loopverse.training.compose import build, compose
 from loopverse.training.explain import explained
-from loopverse.training.names import check_overrides, likely_settings, parsed
+from loopverse.training.names import check_overrides, likely_settings, parsed, trials
 from loopverse.training.progress import console_reporter
 from loopverse.training.sources import HYDRA_VERSION, MAIN_FILE, config_folder, register
 
@@ -44,6 +44,9 @@ def command(arguments: list[str]) -> int:
     register()
     with explained(overrides):
         check_overrides(overrides)
+        if {"-m", "--multirun"} & set(options):
+            for trial in trials(overrides):  # before Hydra makes a folder for the sweep
+                compose(trial)
         with _line_for_hydra([*options, *overrides]):
             hydra.main(str(config_folder()), MAIN_FILE, HYDRA_VERSION)(jobs)()
     if jobs.failure is not None:
@@ -111,6 +114,8 @@ def _resume(path: str, others: Sequence[str]) -> int:
             f"run={path} goes on with the settings the run was started with: leave out "
             f"{' '.join(others)}, or leave out run= to start a new run"
         )
+    if not path:
+        raise UserError("run= needs a run folder to go on with, such as run=runs/NAME")
     folder = RunFolder.open(path)
     latest = folder.latest()
     steps = folder.config.training.steps

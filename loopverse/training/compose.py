@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -48,8 +49,7 @@ def build(
     Raises:
         ValueError: a setting that the schema does not have, has no value, or refuses.
     """
-    for name in _added(values, ""):
-        raise unknown_setting(name, overrides)
+    _check_shape(values, "", overrides)
     if missing := sorted(OmegaConf.missing_keys(values)):
         raise UserError(f"{missing[0]} has no value: write {missing[0]}=VALUE")
     core = OmegaConf.to_object(values.core)
@@ -63,14 +63,21 @@ def build(
     return config
 
 
-def _added(node: Any, path: str) -> list[str]:
-    """Settings that `+key=value` or a stranger's file added to a dataclass that has no such field."""
-    if not isinstance(node, DictConfig) or node._is_missing() or node._is_none():
-        return []
+def _check_shape(node: DictConfig, path: str, overrides: Sequence[str]) -> None:
+    """Refuse what OmegaConf lets through: added fields (`+key=1`), and pairs that are no pairs."""
     kind = OmegaConf.get_type(node)
-    declared = {field.name for field in fields(kind)} if is_dataclass(kind) else set(node)
-    found = []
+    if not is_dataclass(kind):
+        return
+    hints = typing.get_type_hints(kind)
     for name in node:
         full = f"{path}{name}"
-        found += [full] if name not in declared else _added(node._get_node(name), f"{full}.")
-    return found
+        if name not in hints:
+            raise unknown_setting(full, overrides)
+        if OmegaConf.is_missing(node, name):
+            continue
+        value, sizes = node[name], typing.get_args(hints[name])
+        fixed = typing.get_origin(hints[name]) is tuple and ... not in sizes
+        if isinstance(value, DictConfig):
+            _check_shape(value, f"{full}.", overrides)
+        elif fixed and len(value) != len(sizes):
+            raise UserError(f"{full} must be a list of {len(sizes)}, got {list(value)}")

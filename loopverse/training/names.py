@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig, OmegaConf
 
 from loopverse.errors import UserError, closest, unknown
@@ -43,6 +43,22 @@ def check_overrides(overrides: Sequence[str]) -> None:
                 raise UserError(f"{written}: to choose a {name}, write {name}=NAME")
             if not override.is_sweep_override() and not isinstance(override.value(), str):
                 raise unknown(name, str(override.get_value_element_as_str()), group_options(name))
+
+
+def trials(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Lines without a sweep that together try every value of the sweeps in `overrides` once."""
+    read = parsed(overrides)
+    fixed = [str(o.input_line) for o in read if not o.is_sweep_override()]
+    swept = [
+        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        for o in read
+        if o.is_discrete_sweep() and not isinstance(o.value(), Glob)
+    ]
+    first = [values[0] for values in swept]
+    yield fixed + first
+    for place, values in enumerate(swept):
+        for value in values[1:]:
+            yield [*fixed, *first[:place], value, *first[place + 1 :]]
 
 
 def unknown_setting(name: str, overrides: Sequence[str], where: str = "") -> UserError:

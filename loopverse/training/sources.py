@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -92,8 +93,7 @@ def domain_folders() -> dict[str, Path]:
 
 def composed(overrides: Sequence[str]) -> DictConfig:
     """`configs/train.yaml` under overrides, as Hydra composes it, its own node `hydra` included."""
-    register()
-    with hydra.initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION):
+    with _own_hydra():
         return hydra.compose(MAIN_FILE, list(overrides), return_hydra_config=True)
 
 
@@ -101,10 +101,8 @@ def group_options(group: str = "") -> list[str]:
     """The options of a group; without an argument, all groups."""
     if not group:
         return ["domain", "core", "size", *GROUPS]
-    register()
-    with hydra.initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION):
-        loader = GlobalHydra.instance().config_loader()
-        return loader.get_group_options(group, ObjectType.CONFIG)
+    with _own_hydra():
+        return GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG)
 
 
 def register() -> None:
@@ -116,6 +114,19 @@ def register() -> None:
         Plugins.instance().register(plugin)
     OmegaConf.register_new_resolver("half", lambda number: -(-int(number) // 2), replace=True)
     OmegaConf.register_new_resolver("either", lambda first, second: first or second, replace=True)
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra over our settings; also inside a job, where another Hydra is at work already."""
+    register()
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(config_folder()), version_base=HYDRA_VERSION):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def _paths() -> set[str]:
