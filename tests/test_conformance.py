@@ -1,0 +1,63 @@
+"""Every domain of this repository keeps the whole contract, whatever the settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopverse.registry import domain_entry_points, load_domain
+from loopverse.testing import Check, domain_checks
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+OURS = [
+    name
+    for name, point in domain_entry_points().items()
+    if (REPOSITORY / "domains" / point.module.split(".")[0]).is_dir()
+]
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "autoregressive": [
+        {"context": 24},
+        {"context": 24, "tokenizer": "bpe", "vocab_size": 300, "tie_embeddings": True},
+        {"context": 24, "separate_documents": True, "scale_embedding": False},
+    ],
+}
+"""Settings that each domain is checked with: small, and every branch once."""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty short documents, no two alike."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for number in range(40):
+        lines = [f"def power_{number}_{n}(x):\n    return x ** {n} + {number}\n" for n in range(5)]
+        (folder / f"{number:02d}.py").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_cache_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOPVERSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def test_every_domain_of_ours_is_installed_and_checked() -> None:
+    packages = [path.name for path in (REPOSITORY / "domains").glob("loopverse_*")]
+    assert len(OURS) == len(packages)
+    assert set(VARIANTS) == set(OURS)
+
+
+@pytest.mark.parametrize("check", domain_checks())
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [(name, settings) for name, variants in VARIANTS.items() for settings in variants],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_our_domain_keeps_the_contract(
+    name: str, settings: dict[str, Any], check: Check, corpus: Path
+) -> None:
+    adapter = load_domain(name)
+    if name == "autoregressive":
+        settings = {**settings, "corpus": str(corpus)}
+    check(adapter, adapter.Config(**settings))
