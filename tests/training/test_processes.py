@@ -1,5 +1,6 @@
 """Several processes train what one would with a batch as large as theirs together."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +30,8 @@ def test_two_processes_train_what_one_does(tmp_path: Path, number: int) -> None:
             ),
             *(str(TESTS / "training" / "processes.py"), str(tmp_path / "two"), str(number)),
         ],
-        env={
-            **{"PYTHONPATH": str(TESTS), "PATH": "/usr/bin:/bin"},
-            **{"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-        },
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
         check=False,

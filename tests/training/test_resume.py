@@ -1,6 +1,7 @@
 """Killed at any moment, a run goes on to the same bits."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ def kill(folder: Path, kills: int, seed: int) -> dict:
     program = Path(__file__).with_name("killing.py")
     done = subprocess.run(
         [sys.executable, program, folder, str(kills), str(seed)],
-        env={"PYTHONPATH": f"{TESTS}", "OMP_NUM_THREADS": "1", "PATH": ""},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
         capture_output=True,
         text=True,
         check=False,
