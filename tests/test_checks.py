@@ -1,6 +1,7 @@
 """Every check of a domain finds the mistake planted for it, says so in its words, and finds no other."""
 
 import random
+from dataclasses import replace
 
 import broken
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import torch
 import toy
 from broken import BROKEN, Broken
+from tensordict import TensorDict
 from walk import Walk, WalkConfig
 
-from loopverse import registry
+from loopverse import CoreInput, DomainAdapter, Outcome, Think, registry
 from loopverse.errors import UserError
 from loopverse.testing import (
     Bench,
@@ -25,9 +27,32 @@ from loopverse.testing import (
 CHECKS = {check.name: check for check in domain_checks()}
 
 
+class ConditionedWalk(Walk):
+    """Reads the first place as a condition too."""
+
+    def embed(self, batch: TensorDict) -> CoreInput:
+        return replace(super().embed(batch), cond=self.read(batch["seen"][:, 0]))
+
+    sample = DomainAdapter.sample
+
+
+class WalkThoughtTwice(Walk):
+    """Goes on from the state of a first call."""
+
+    def forward(self, think: Think, batch: TensorDict) -> Outcome:
+        first = think(self.embed(batch))
+        second = think(self.embed(batch), carry=first.z, outer=1.0)
+        return second.weigh([self.loss(self.predict(z), batch) for z in second.readouts])
+
+
 @pytest.mark.parametrize("check", domain_checks())
 def test_a_good_adapter_passes(check: Check) -> None:
     assert check.on(Bench(Walk)), "the good adapter must have something to check for every check"
+
+
+@pytest.mark.parametrize("adapter", [ConditionedWalk, WalkThoughtTwice])
+def test_conditions_and_a_forward_of_its_own_are_no_mistakes(adapter: type[Walk]) -> None:
+    assert check_domain(adapter).passed
 
 
 @pytest.mark.parametrize("planted", BROKEN, ids=lambda planted: planted.adapter.__name__)

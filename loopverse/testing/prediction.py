@@ -47,6 +47,13 @@ def embed_returns_what_the_core_reads(bench: Bench) -> None:
                 f"{list(value.shape)} of {value.dtype}",
                 "one value per unit; padding is true where there IS a unit",
             )
+    if inputs.cond is not None:
+        expect(
+            list(inputs.cond.shape) == [rows, bench.width],
+            f"cond of shape {[rows, bench.width]}",
+            f"{list(inputs.cond.shape)}",
+            "one condition per row, embedded into `width` channels",
+        )
 
 
 @check(embed_returns_what_the_core_reads)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from walk import PLACES, Walk
 
 from broken.planted import found_by
-from loopverse import Attend, Outcome
+from loopverse import Attend, CoreInput, Outcome
 
 EMBED = "embed_returns_what_the_core_reads"
 PREDICT = "predict_returns_a_distribution_per_unit"
@@ -45,6 +45,13 @@ class PaddingAsWeights(Walk):
 class PaddingOfTheTargets(Walk):
     def attend(self, batch: TensorDict) -> Attend:
         return Attend(causal=True, padding=F.pad(batch["present"], (1, 0), value=True))
+
+
+@found_by(EMBED, "cond of shape [4, 32]", "got [4, 10, 32]", "one condition per row")
+class ConditionPerUnit(Walk):
+    def embed(self, batch: TensorDict) -> CoreInput:
+        x = self.vectors(batch)
+        return CoreInput(x, self.attend(batch), cond=x)
 
 
 @found_by(PREDICT, "a torch.distributions.Distribution", "got Tensor", "Categorical(logits=...)")
