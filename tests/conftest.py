@@ -1,15 +1,19 @@
-"""What all tests share: one thread per worker, and a copy of the checkout to plant mistakes in."""
+"""What all tests share: one thread a worker, a cache of their own, a copy of the checkout."""
 
+import atexit
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers on two cores
-
 import pytest
+from source_code import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers on two cores
+if "LOOPVERSE_CACHE" not in os.environ:  # workers have it from the process that started them
+    os.environ["LOOPVERSE_CACHE"] = tempfile.mkdtemp(prefix="loopverse-tests-")
+    atexit.register(shutil.rmtree, os.environ["LOOPVERSE_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture

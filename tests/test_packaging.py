@@ -1,15 +1,19 @@
 """What is installed: the wheel's content, a quick command line, training outside the checkout."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from source_code import REPOSITORY, sources
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "tensordict", "accelerate", "torchmetrics", "matplotlib", "tensorboard")
 
 
@@ -55,6 +59,29 @@ def test_the_wheel_holds_every_package_type_marker_and_config(wheel: Path) -> No
     assert {f"{package.name}/py.typed" for package in packages} <= inside
     assert "loopverse/configs/train.yaml" in inside
     assert not [name for name in inside if name.startswith(("tests/", "docs/", "domains/"))]
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    always, for_text = (
+        {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+        for requirements in (project["dependencies"], project["optional-dependencies"]["text"])
+    )
+    used = set()
+    offered = packages_distributions()
+    for _, tree in sources(REPOSITORY, "loopverse", "domains"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                modules = (
+                    [alias.name for alias in node.names]
+                    if isinstance(node, ast.Import)
+                    else [node.module or ""]
+                )
+                names = {module.split(".")[0] for module in modules} - sys.stdlib_module_names
+                used |= {offered[name][0].lower() for name in names if name in offered}
+    used -= {"loopverse"}
+    assert used - always - for_text == set()
+    assert always - used == {"tensorboard"}  # which torch imports
 
 
 def test_the_help_loads_no_heavy_library() -> None:
