@@ -7,9 +7,9 @@ from importlib.metadata import EntryPoint
 
 from rich.console import Console
 
+from loopverse import registry
 from loopverse.cli.arguments import Parser
 from loopverse.cli.overview import in_columns
-from loopverse.registry import domain_entry_points
 
 
 def command(arguments: list[str]) -> int:
@@ -21,7 +21,7 @@ def command(arguments: list[str]) -> int:
         {"loopverse domains": "the names to write after domain="},
     )
     parser.parse_args(arguments)
-    points = domain_entry_points()
+    points = registry.domain_entry_points()
     console = Console(highlight=False)
     lines = in_columns({name: _about(point) for name, point in points.items()}, console.width)
     for line in lines or ["no domain is installed; `pip install loopverse` brings autoregressive"]:

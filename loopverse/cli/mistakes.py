@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from loopverse import registry
 from loopverse.errors import UserError
-from loopverse.registry import domain_entry_points
 
 MISTAKEN = 2
 BROKEN = 1
@@ -43,7 +43,10 @@ def is_mistake(error: Exception) -> bool:
     while innermost.tb_next is not None:
         innermost = innermost.tb_next
     module = str(innermost.tb_frame.f_globals.get("__name__"))
-    ours = {"loopverse", *(point.module.split(".")[0] for point in domain_entry_points().values())}
+    ours = {
+        "loopverse",
+        *(point.module.split(".")[0] for point in registry.domain_entry_points().values()),
+    }
     return module.split(".")[0] in ours
 
 

@@ -16,7 +16,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from loopverse.registry import domain_entry_points, load_domain
+from loopverse import registry
 from loopverse.training.config import GROUPS, TrainConfig
 
 HYDRA_VERSION = "1.3"
@@ -83,7 +83,7 @@ def config_folder() -> Path:
 def domain_folders() -> dict[str, Path]:
     """The `configs/` folders that domain packages ship, by domain. Imports none of them."""
     folders = {}
-    for entry in domain_entry_points().values():
+    for entry in registry.domain_entry_points().values():
         spec = importlib.util.find_spec(entry.module.split(".")[0])
         for location in (spec.submodule_search_locations or []) if spec else []:
             if (Path(location) / "configs").is_dir():
@@ -131,7 +131,7 @@ def _own_hydra() -> Iterator[None]:
 
 def _paths() -> set[str]:
     options = {f"{group}/{name}" for group, names in GROUPS.items() for name in names}
-    options |= {f"domain/{name}" for name in domain_entry_points()}
+    options |= {f"domain/{name}" for name in registry.domain_entry_points()}
     return options | {f"{_SCHEMA}/{path}" for path in options} | {f"{_SCHEMA}/train"}
 
 
@@ -139,4 +139,4 @@ def _dataclass(path: str) -> type:
     if path == "train":
         return TrainConfig
     group, _, name = path.rpartition("/")
-    return load_domain(name).Config if group == "domain" else GROUPS[group][name]
+    return registry.load_domain(name).Config if group == "domain" else GROUPS[group][name]

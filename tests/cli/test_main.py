@@ -1,0 +1,192 @@
+"""The command line as a whole: what it says first, how it answers mistakes, how it leaves."""
+
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from commands import Answer, Command, Refusal
+
+from loopverse.cli import main
+from loopverse.cli.overview import COMMANDS
+from loopverse.errors import UserError
+
+
+def in_new_process(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def processor_seconds_of_children() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["domains"], ["--version"], ["sample", "-h"]])
+def test_a_command_that_needs_no_torch_does_not_import_it(words: list[str]) -> None:
+    code = (
+        f"import sys; from loopverse.cli import main; status = main({words}); "
+        "sys.exit(status or int('torch' in sys.modules or 'hydra' in sys.modules))"
+    )
+    before = processor_seconds_of_children()
+    done = in_new_process("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert processor_seconds_of_children() - before < 1.0
+
+
+def test_python_m_loopverse_is_loopverse() -> None:
+    with_m = in_new_process("-m", "loopverse", "chekc", "toy")
+    script = in_new_process(
+        "-c", "import sys; from loopverse.cli import main; sys.exit(main(['chekc', 'toy']))"
+    )
+    assert with_m.returncode == script.returncode == 2
+    assert with_m.stderr == script.stderr
+    assert "did you mean 'check'?" in with_m.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("-h",), ("--help",), ("help",)])
+def test_the_overview_names_every_command(loopverse: Command, words: tuple[str, ...]) -> None:
+    answer = loopverse(*words)
+    assert answer.status == 0
+    assert all(f"  {name}" in answer.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_shows_what_to_type(loopverse: Command, name: str) -> None:
+    answer = loopverse(name, "--help")
+    assert answer.status == 0
+    assert answer.err == ""
+    assert f"loopverse {name} " in answer.out
+    assert max(map(len, answer.out.splitlines())) <= 120
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(refusal: Refusal) -> None:
+    assert refusal("evalute").startswith("unknown command 'evalute'; did you mean 'evaluate'?")
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (("sample",), "the following arguments are required: RUN"),
+        (("sample", "x", "--promt", "a"), "unknown option --promt; did you mean --prompt?"),
+        (("sample", "x", "y"), "y is one too many"),
+        (("sample", "x", "--loops", "0"), "the number of loops must be 1 or more, got 0"),
+        (("evaluate", "x", "--loops", "1,b"), "expected whole numbers, such as 1,2,4,8, got 1,b"),
+        (("evaluate", "x", "--loops", "0,1"), "the number of loops must be at least 1, got 0,1"),
+        (("sample", "nowhere"), "there is no run folder nowhere"),
+        (("evaluate", "nowhere"), "there is no run folder nowhere"),
+        (("report", "nowhere"), "there is no run folder nowhere"),
+        (("check", "tyo"), "unknown domain 'tyo'; did you mean 'toy'?"),
+    ],
+)
+def test_a_wrong_line_is_refused_in_one_line(
+    refusal: Refusal, words: tuple[str, ...], answer: str
+) -> None:
+    assert answer in refusal(*words)
+
+
+class Stopped:
+    """Stands for a command that ends with an error."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def command(self, _: list[str]) -> int:
+        raise self.error
+
+
+@pytest.fixture
+def failing(loopverse: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    def run(error: BaseException) -> Answer:
+        monkeypatch.setattr("loopverse.cli.import_module", lambda _: Stopped(error))
+        return loopverse("domains")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("expected this,\n got that"), "expected this, got that"),
+        (PermissionError(13, "Permission denied", "runs/a"), "runs/a: Permission denied"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("the network is down"), "the network is down"),
+    ],
+)
+def test_what_the_user_or_the_system_did_is_one_line(
+    failing: Callable[..., Answer], error: Exception, line: str
+) -> None:
+    answer = failing(error)
+    assert (answer.status, answer.out, answer.err) == (2, "", f"loopverse: {line}\n")
+
+
+def test_a_bug_shows_its_traceback(failing: Callable[..., Answer]) -> None:
+    answer = failing(RuntimeError("a bug"))
+    assert answer.status == 1
+    assert answer.err.startswith("Traceback")
+    assert answer.err.endswith("RuntimeError: a bug\n")
+
+
+def test_a_value_error_within_another_library_is_a_bug(
+    loopverse: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(_: list[str]) -> int:
+        return torch.nn.functional.cross_entropy(torch.zeros(2, 3), torch.zeros(3).long())
+
+    stand_in = type("Module", (), {"command": staticmethod(command)})
+    monkeypatch.setattr("loopverse.cli.import_module", lambda _: stand_in)
+    answer = loopverse("domains")
+    assert answer.status == 1
+    assert answer.err.startswith("Traceback")
+
+
+def test_a_traceback_can_be_asked_for(
+    failing: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOPVERSE_TRACEBACK", "1")
+    answer = failing(UserError("mine"))
+    assert answer.status == 2
+    assert answer.err.startswith("Traceback")
+
+
+def test_ctrl_c_leaves_with_130(failing: Callable[..., Answer]) -> None:
+    answer = failing(KeyboardInterrupt())
+    assert (answer.status, answer.err) == (130, "loopverse: interrupted\n")
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    code = (
+        "import os, sys; from loopverse.cli import main; reader, writer = os.pipe(); "
+        "os.dup2(writer, 1); os.close(reader); os.close(writer); main(['--help']); sys.stdout.flush()"
+    )
+    done = in_new_process("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_warning_is_one_line(loopverse: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(_: list[str]) -> int:
+        warnings.simplefilter("always")
+        warnings.warn("look\nout", stacklevel=1)
+        return 0
+
+    stand_in = type("Module", (), {"command": staticmethod(command)})
+    monkeypatch.setattr("loopverse.cli.import_module", lambda _: stand_in)
+    answer = loopverse("domains")
+    assert (answer.status, answer.err) == (0, "loopverse: warning: look out\n")
+
+
+def test_main_takes_the_words_of_the_process_when_none_are_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["loopverse", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("loopverse 0.")
