@@ -56,7 +56,10 @@ class _Help(argparse.Action):
         assert isinstance(parser, Parser)
         console = Console(highlight=False)
         positional = [action for action in parser._actions if not action.option_strings]
-        names = [str(action.metavar) for action in positional]
+        names = [
+            f"\\[{action.metavar} ...]" if action.nargs == "*" else str(action.metavar)
+            for action in positional
+        ]
         console.print(f"[bold]usage[/]  {' '.join([parser.prog, *names])} \\[OPTIONS]\n")
         console.print(f"{parser.about}\n")
         arguments = {str(action.metavar): action.help or "" for action in positional}
