@@ -89,7 +89,7 @@ def run_bash(code: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=150,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -104,6 +104,7 @@ def run_python(block: Block, page: Path, module: types.ModuleType) -> str:
     return printed.getvalue()
 
 
+@pytest.mark.timeout(900)  # a page may start the command line a dozen times
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_code_of_a_page_runs(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
