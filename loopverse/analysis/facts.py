@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import median
 
 from loopverse.analysis.depths import DepthTable
@@ -130,7 +131,7 @@ class RunFacts:
         """Whether each sequence of a batch had a depth of its own."""
         return len(self.drawn_depths) > self.step
 
-    @property
+    @cached_property
     def drawn_depths(self) -> list[int]:
         """The loops of every step so far, or of every sequence, drawn again from their address."""
         config, settings = self.config, self.config.training

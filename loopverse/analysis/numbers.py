@@ -1,5 +1,6 @@
 """Numbers and names as people read them."""
 
+import math
 import re
 from html import escape
 
@@ -32,14 +33,20 @@ def duration(seconds: float) -> str:
 
 def plain(value: float | None, digits: int = 4) -> str:
     """A figure with as many digits as are worth reading; a dash where there is none."""
-    if value is None or value != value:  # NaN is the one number that differs from itself
+    if value is None or math.isnan(value):
         return "–"
-    return f"{value:.{digits}g}" if abs(value) >= 10**digits else f"{value:#.{digits}g}".rstrip(".")
+    if math.isinf(value):
+        text = "∞" if value > 0 else "-∞"
+    elif abs(value) >= 10 ** (digits - 1):
+        text = f"{value:.0f}"
+    else:
+        text = f"{value:#.{digits}g}"
+    return text.replace("-", "−")
 
 
 def signed(value: float) -> str:
-    """With its sign, a real minus sign among them."""
-    return f"{value:+.4f}".replace("-", "−")
+    """A difference with its sign."""
+    return f"{value:+.4f}".replace("-", "−") if math.isfinite(value) else plain(value)
 
 
 def interval(estimate: Estimate) -> str:

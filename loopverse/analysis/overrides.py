@@ -12,6 +12,8 @@ from loopverse.training.config import GROUPS, TrainConfig
 
 PLACES = ("name", "runs")
 """Settings that say where a run lies, not what it computes."""
+_PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_./][\w./:-]*", re.IGNORECASE)
+"""Text that Hydra takes for text without quotes."""
 
 
 def overrides(config: TrainConfig) -> list[str]:
@@ -86,7 +88,10 @@ def _written(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_written, value))}]"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        # Hydra reads a backslash as itself, but before a quote and at the end.
+        escaped = re.sub(
+            r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), value
+        )
         return f'"{escaped}"'
     return str(value)

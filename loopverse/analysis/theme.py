@@ -89,7 +89,8 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", svg)
-    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font-size: \1", svg)  # matplotlib 3.9 wrote it so
+    svg = re.sub(r"font-family: [^;\"]+(; )?", "", svg)
     for use, colour in LIGHT.items():
         svg = svg.replace(colour, f"var(--{use})")
     head = f'<svg role="img" aria-label="{escape(description)}" viewBox="{_view_box(svg)}">'
@@ -117,7 +118,8 @@ def declarations(colours: dict[str, str]) -> str:
 
 def _svg(figure: Figure) -> str:
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    with style():  # whether text stays text is decided here
+        figure.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
 
 
