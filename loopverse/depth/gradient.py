@@ -108,7 +108,7 @@ class Checkpointed(LoopGradient):
 
     Attributes:
         segment: loops per segment. 1 keeps every state and computes each loop once more;
-            0 chooses the square root of the depth, and computes each loop twice more.
+            0 chooses the square root of the depth, and computes nearly each loop twice more.
 
     Source: Chen et al. 2016 (1604.06174), section 4.
     """
@@ -133,7 +133,7 @@ class Checkpointed(LoopGradient):
     def run(
         self, advance: Callable[[Tensor], Tensor], z: Tensor, loops: range, depth: int
     ) -> Tensor:
-        if len(loops) == 1:
+        if len(loops) == 1 or loops.stop == depth:  # the last one is wanted again at once
             return advance(z)
         return checkpoint(advance, z, use_reentrant=False)
 
