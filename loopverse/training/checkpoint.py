@@ -45,7 +45,14 @@ class Progress:
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be trusted, or belongs to another model."""
+    """A checkpoint that cannot be used: of another model, or damaged."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint that is not what was written."""
+
+    def __init__(self, folder: Path, how: str) -> None:
+        super().__init__(f"checkpoint {folder} is damaged: {how}")
 
 
 def save(
@@ -73,17 +80,16 @@ def verify(folder: Path) -> dict[str, Any]:
     """The content of `state.json`, once every file is what was written.
 
     Raises:
-        CheckpointError: names the file that is missing, truncated or altered.
+        DamagedError: names the file that is missing, truncated or altered.
     """
     state = _read_state(folder)
     for name, expected in state["sha256"].items():
         path = folder / name
         if not path.is_file():
-            raise CheckpointError(f"checkpoint {folder} is damaged: {name} is missing")
+            raise DamagedError(folder, f"{name} is missing")
         if _digest(path) != expected:
-            raise CheckpointError(
-                f"checkpoint {folder} is damaged: {name} is not what was written "
-                "(its sha256 differs from the one in state.json)"
+            raise DamagedError(
+                folder, f"{name} is not what was written (its sha256 is not that in state.json)"
             )
     return state
 
@@ -102,7 +108,8 @@ def load(
     """Put a verified checkpoint into objects that were built from the same configuration.
 
     Raises:
-        CheckpointError: a damaged file, or names or shapes of another model.
+        DamagedError: a file is not what was written.
+        CheckpointError: names, shapes or types of another model.
     """
     state = verify(folder)
     _fill(model.state_dict(), load_file(folder / "model.safetensors"), state["shared"], folder)
@@ -226,11 +233,9 @@ def _read_state(folder: Path) -> dict[str, Any]:
         state = json.loads(path.read_text(encoding="utf-8"))
         step = state["progress"]["step"]
     except FileNotFoundError:
-        raise CheckpointError(f"checkpoint {folder} is damaged: state.json is missing") from None
+        raise DamagedError(folder, "state.json is missing") from None
     except (ValueError, KeyError, TypeError):
-        raise CheckpointError(f"checkpoint {folder} is damaged: state.json is unreadable") from None
+        raise DamagedError(folder, "state.json is unreadable") from None
     if folder.name != f"{PREFIX}{step:08d}":
-        raise CheckpointError(
-            f"checkpoint {folder} is damaged: its name and the step in state.json ({step}) differ"
-        )
+        raise DamagedError(folder, f"its name and the step in state.json ({step}) differ")
     return state

@@ -46,12 +46,13 @@ def load(
         ValueError: no such run or checkpoint, or a damaged one.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder.open(run)
-    source = folder.at(checkpoint)
     config = folder.config
     model = build_model(config)
     folder.load_assets(model.adapter)
-    average = Average(model, decay=0.0) if checkpoints.has_average(source) else None
-    progress = checkpoints.load(source, model, average=average)
+    with folder.remedied():
+        source = folder.at(checkpoint)
+        average = Average(model, decay=0.0) if checkpoints.has_average(source) else None
+        progress = checkpoints.load(source, model, average=average)
     if average is not None:
         average.settle()
     if device is None:

@@ -115,6 +115,7 @@ def train(
             if together:
                 torch.distributed.all_reduce(tally)
             loss_sum, weight, stop = tally.unbind()
+            weight = weight.clamp(min=1e-9)  # as in Outcome.loss: nothing counted, nothing learned
             norm = _average_and_clip(parameters, weight / accelerator.num_processes, settings.clip)
             for optimizer in session.optimizers:
                 optimizer.step()

@@ -10,7 +10,6 @@ summary.json      the outcome, once training is done
 """
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch.optim import Optimizer
 from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
 from loopverse.training import checkpoint
-from loopverse.training.checkpoint import CheckpointError, Progress
+from loopverse.training.checkpoint import DamagedError, Progress
 from loopverse.training.config import TrainConfig, load_config, save_config
 from loopverse.training.ema import Average
 from loopverse.training.files import discard, new_folder, refusals_explained, sweep, write_text
@@ -57,16 +56,7 @@ class RunFolder:
         """
         run = cls(Path(path))
         with refusals_explained(run.path):
-            if run.path.is_dir() and any(run.path.iterdir()):
-                if run._complete:
-                    raise UserError(
-                        f"{run.path} holds a run already: continue it with `loopverse train "
-                        f"run={run.path}`, or choose another name with name=..."
-                    )
-                raise UserError(
-                    f"{run.path} exists and is not a run folder: remove it, or choose another name "
-                    "with name=..."
-                )
+            run.check_free()
             run.checkpoints_path.mkdir(parents=True, exist_ok=True)
             save_config(config, run.path)
             write_json(run.path / "run.json", {"format": FORMAT, **facts})
@@ -96,6 +86,24 @@ class RunFolder:
                 f"use Loopverse {run.facts.get('loopverse', 'of the version')} that wrote it"
             )
         return run
+
+    def check_free(self) -> None:
+        """Refuse a name that is taken.
+
+        Raises:
+            UserError: says by what.
+        """
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if self._complete:
+            raise UserError(
+                f"{self.path} holds a run already: continue it with `loopverse train "
+                f"run={self.path}`, or choose another name with name=..."
+            )
+        raise UserError(
+            f"{self.path} exists and is not a run folder: remove it, or choose another name with "
+            "name=..."
+        )
 
     @property
     def facts(self) -> Row:
@@ -136,30 +144,27 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint folders, oldest first; not verified."""
-        return sorted(self.checkpoints_path.glob(f"{checkpoint.PREFIX}*"))
+        return sorted(self.checkpoints_path.glob(f"{checkpoint.PREFIX}[0-9]*"))
 
     def latest(self) -> Path | None:
-        """The newest checkpoint, verified; None where none was saved yet.
-
-        Raises:
-            CheckpointError: it is damaged; says which older one is good and how to use it.
-        """
+        """The newest checkpoint, not verified; None where none was saved yet."""
         found = self.checkpoints()
-        if not found:
-            return None
+        return found[-1] if found else None
+
+    @contextmanager
+    def remedied(self) -> Iterator[None]:
+        """Inside, the error of a damaged checkpoint also says which one is good and how to use it."""
         try:
-            checkpoint.verify(found[-1])
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}; {_remedy(found)}") from error
-        return found[-1]
+            yield
+        except DamagedError as error:
+            error.args = (f"{error}; {self._remedy()}",)
+            raise
 
     def best(self) -> Path | None:
         """The checkpoint with the lowest headline metric; None where none was evaluated."""
-        return self._best_and_value()[0]
-
-    def best_value(self) -> float:
-        """The lowest headline metric of any checkpoint; infinite where none was evaluated."""
-        return self._best_and_value()[1]
+        values = {folder: checkpoint.read_progress(folder).value for folder in self.checkpoints()}
+        known = {folder: value for folder, value in values.items() if value is not None}
+        return min(known, key=known.__getitem__, default=None)
 
     def at(self, which: str | int) -> Path:
         """The checkpoint called "best" or "last", or the one at a step; not verified.
@@ -234,27 +239,19 @@ class RunFolder:
         sweep(self.checkpoints_path)
         self.rows.rewind(step)
 
-    def _best_and_value(self) -> tuple[Path | None, float]:
-        best, lowest = None, math.inf
+    def _remedy(self) -> str:
+        good, damaged = [], []
         for folder in self.checkpoints():
-            value = checkpoint.read_progress(folder).value
-            if value is not None and value < lowest:
-                best, lowest = folder, value
-        return best, lowest
+            try:
+                checkpoint.verify(folder)
+                good.append(folder.name)
+            except DamagedError:
+                damaged.append(folder.name)
+        if not good:
+            return "no checkpoint of this run is good: start a new run"
+        return f"{good[-1]} is good: remove {' and '.join(damaged)} to use it"
 
 
 def write_json(path: Path, content: Row) -> None:
     """Replace a JSON file, atomically."""
     write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _remedy(checkpoints: list[Path]) -> str:
-    """What to do when the last of `checkpoints` is damaged."""
-    for older in reversed(checkpoints[:-1]):
-        try:
-            checkpoint.verify(older)
-        except CheckpointError:
-            continue
-        newer = [path.name for path in checkpoints if path > older]
-        return f"{older.name} is good: remove {' and '.join(newer)} to go on from it"
-    return "no older checkpoint is good: start a new run"

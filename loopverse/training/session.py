@@ -1,5 +1,6 @@
 """What a training run works with: built once, from a configuration and, on resume, a run folder."""
 
+import math
 import platform
 import time
 from collections.abc import Iterator
@@ -83,6 +84,9 @@ class Session:
                 f"{accelerator.distributed_type.value}: choose multi-GPU or multi-CPU in "
                 "`accelerate config`"
             )
+        path = _new_path(config)
+        if folder is None:
+            RunFolder(path).check_free()  # now, before a corpus is prepared for nothing
         model = build_model(config)
         if folder is not None:
             folder.load_assets(model.adapter)
@@ -93,7 +97,8 @@ class Session:
         average = Average(model, settings.ema) if settings.ema is not None else None
         progress = Progress()
         if folder is not None and (latest := folder.latest()) is not None:
-            progress = checkpoint.load(latest, model, optimizers, average)
+            with folder.remedied():
+                progress = checkpoint.load(latest, model, optimizers, average)
         batches = model.adapter.batches(
             "train",
             batch_size=settings.batch_size,
@@ -103,19 +108,8 @@ class Session:
             world_size=accelerator.num_processes,
         )
         batches = chain([next(batches)], batches)
-        facts = {
-            "loopverse": loopverse.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "device": str(accelerator.device.type),
-            "precision": precision.resolve(settings.precision, accelerator.device),
-            "processes": accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        }
         if folder is None:
-            folder = _create_together(accelerator, config, facts)
+            folder = _create_together(accelerator, path, config, _facts(accelerator, config, model))
         trained: nn.Module = model
         if accelerator.num_processes > 1:
             # A drawn depth may leave layers of an untied core, or what comes before them, unused.
@@ -131,7 +125,7 @@ class Session:
             progress=progress,
             precision=folder.facts["precision"],
             batches=batches,
-            best=folder.best_value(),
+            best=_lowest(folder),
         )
 
     @contextmanager
@@ -208,11 +202,35 @@ class Session:
             write_json(self.folder.path / "summary.json", summary)
 
 
-def _create_together(accelerator: Accelerator, config: TrainConfig, facts: Row) -> RunFolder:
+def _facts(accelerator: Accelerator, config: TrainConfig, model: LoopedModel) -> Row:
+    """What is settled when a run starts, for `run.json`."""
+    device = accelerator.device
+    return {
+        "loopverse": loopverse.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": device.type,
+        "precision": precision.resolve(config.training.precision, device),
+        "processes": accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _lowest(folder: RunFolder) -> float:
+    best = folder.best()
+    value = checkpoint.read_progress(best).value if best is not None else None
+    return math.inf if value is None else value
+
+
+def _create_together(
+    accelerator: Accelerator, path: Path, config: TrainConfig, facts: Row
+) -> RunFolder:
     """Make the run folder on the main process and tell the others where it is."""
-    place = [Path()]
+    place = [path]
     if accelerator.is_main_process:
-        place = [RunFolder.create(_new_path(config), config, facts).path]
+        RunFolder.create(path, config, facts)
     return RunFolder(broadcast_object_list(place)[0])
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from loopverse.training import checkpoint
-from loopverse.training.checkpoint import CheckpointError, Progress
+from loopverse.training.checkpoint import CheckpointError, DamagedError, Progress
 from loopverse.training.ema import Average
 from loopverse.training.optim import AdamW, Muon, Optimizer
 
@@ -161,7 +161,7 @@ def test_a_damaged_checkpoint_is_refused_by_file_and_loads_nothing(tmp_path: Pat
     complaint = damage(at(tmp_path, 3))
     other = trained(AdamW(), seed=1)
     before = {name: tensor.clone() for name, tensor in other[0].state_dict().items()}
-    with pytest.raises(CheckpointError, match=complaint) as caught:
+    with pytest.raises(DamagedError, match=complaint) as caught:
         checkpoint.load(at(tmp_path, 3), *other)
     assert str(at(tmp_path, 3)) in str(caught.value)
     assert all(torch.equal(t, before[name]) for name, t in other[0].state_dict().items())

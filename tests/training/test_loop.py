@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,17 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_last_good_checkpoint(
     assert run.latest() == run.at(3)
     assert [row["step"] for row in run.rows.read("train")] == [1, 2, 3]
     assert all(tensor.isfinite().all() for tensor in weights(run).values())
+
+
+@pytest.mark.parametrize("use", [lambda path: train(run=path), lambda path: load(path, "last")])
+def test_a_damaged_checkpoint_is_refused_until_it_is_removed(tmp_path: Path, use: Any) -> None:
+    path = train(toy.toy_config(tmp_path)).folder.path
+    damaged = path / "checkpoints" / "step-00000006"
+    (damaged / "model.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match=r"step-00000004 is good: remove step-00000006 to use it"):
+        use(path)
+    shutil.rmtree(damaged)
+    use(path)
 
 
 def test_a_full_disk_while_saving_keeps_the_checkpoint_before(
