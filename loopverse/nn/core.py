@@ -27,7 +27,7 @@ class CoreInput:
         x: embedded units.
         attend: which positions a position may read.
         positions: of each unit, for rotary angles and initial noise; None: counted from the end of the
-            cache.
+            cache, padding left out.
         cond: a condition per row, for a core with `conditioned=true`.
         cache: keys and values of earlier calls, extended by this one.
     """
@@ -135,7 +135,8 @@ class RecurrentCore(nn.Module):
         context = self._context(inputs, x.dtype)
         e = self.prelude_norm(self.prelude(x, context))
         if carry is None:
-            z = self.config.init.start(e, self._positions(inputs), noise)
+            positions = self._positions(inputs).expand(inputs.x.shape[:2])
+            z = self.config.init.start(e, positions, noise)
         else:
             z = carry.to(e.dtype)
 
@@ -161,22 +162,20 @@ class RecurrentCore(nn.Module):
 
     def _context(self, inputs: CoreInput, dtype: torch.dtype) -> Context:
         head_width = self.config.width // self.config.num_heads
-        angles_at = self._positions(inputs) if inputs.positions is not None else self._count(inputs)
-        cos, sin = rotary_angles(angles_at, head_width, self.config.rotary_base)
+        cos, sin = rotary_angles(self._positions(inputs), head_width, self.config.rotary_base)
         past = inputs.cache.past if inputs.cache is not None else 0
         mask = inputs.attend.mask(inputs.x.shape[1], past, inputs.x.device)
         cos, sin = cos.to(dtype), sin.to(dtype)
         return Context(cos, sin, inputs.attend.causal, mask, inputs.cond, inputs.cache)
 
-    def _count(self, inputs: CoreInput) -> Tensor:
-        start = inputs.cache.length if inputs.cache is not None else 0
-        length = inputs.x.shape[1]
-        return torch.arange(start, start + length, device=inputs.x.device)[None]
-
-    def _positions(self, inputs: CoreInput) -> Tensor:
+    def _positions(self, inputs: CoreInput) -> Int[Tensor, "#b t"]:
         if inputs.positions is not None:
             return inputs.positions
-        return self._count(inputs).expand(inputs.x.shape[:2])
+        past = 0 if inputs.cache is None else inputs.cache.past
+        start = past if isinstance(past, int) else past.sum(dim=1, keepdim=True)
+        if inputs.attend.padding is None:
+            return start + torch.arange(inputs.x.shape[1], device=inputs.x.device)[None]
+        return start + (inputs.attend.padding.long().cumsum(dim=1) - 1).clamp(min=0)
 
     def _check(self, inputs: CoreInput, carry: Tensor | None) -> None:
         width = self.config.width

@@ -90,6 +90,17 @@ def test_a_call_that_failed_on_its_way_leaves_no_trace() -> None:
         cache.update((0, 1), new(1), new(1))
 
 
+def test_positions_read_again_with_fewer_loops_after_a_cut_are_missing_too() -> None:
+    cache = KVCache()
+    for loops, cut in ((2, 1), (1, 3)):
+        for loop in range(loops):
+            cache.update((0, loop), new(3), new(3))
+        cache.commit(3)
+        cache.crop(cut)
+    with pytest.raises(ValueError, match="1 of 3 positions in loop 2"):
+        cache.update((0, 1), new(1), new(1))
+
+
 def test_an_empty_cache_takes_any_batch() -> None:
     cache = KVCache()
     cache.update((0, 0), new(2), new(2))  # and no commit

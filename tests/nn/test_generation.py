@@ -1,6 +1,6 @@
 """Reading in pieces through a cache gives what reading at once gives, for any batch of prompts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -22,6 +22,8 @@ class Batch:
 
     x: Tensor
     num_padding: Tensor
+    counted: bool = True
+    """Whether positions are given, or left to the core."""
 
     @property
     def present(self) -> Tensor:
@@ -38,7 +40,7 @@ class Batch:
         inputs = CoreInput(
             self.x[:, start:stop],
             Attend(True, padding if self.num_padding.any() else None),
-            self.positions[:, start:stop],
+            self.positions[:, start:stop] if self.counted else None,
             cache=cache,
         )
         return core(inputs, LoopPlan(loops), NOISE).readouts[-1]
@@ -62,7 +64,7 @@ def batches(draw: st.DrawFn) -> Batch:
     paddings = draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=4))
     rng = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     x = torch.randn(len(paddings), length, 16, generator=rng)
-    return Batch(x, torch.tensor(paddings))
+    return Batch(x, torch.tensor(paddings), draw(st.booleans()))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -88,7 +90,7 @@ def test_reading_in_pieces_and_again_after_a_cut_equals_reading_at_once(
         wrong = num_cuts > 0 and data.draw(st.booleans())
         if wrong:  # something else is read first, and cut off again
             num_cuts -= 1
-            other = Batch(torch.randn_like(batch.x), batch.num_padding)
+            other = replace(batch, x=torch.randn_like(batch.x))
             other.read(core, loops, start, stop, cache)
             cache.crop(start)
         read[:, start:stop] = batch.read(core, loops, start, stop, cache)
