@@ -48,7 +48,10 @@ def iterate(
         The final state, with the depth that each unit got. A rule that never fired is a false in
         `converged`, not an exception.
     """
-    gradient = plan.gradient if torch.is_grad_enabled() else Full()
+    gradient = Full()
+    if torch.is_grad_enabled():
+        plan.check_gradient()  # it may have been made where no gradient was recorded
+        gradient = plan.gradient
     roster = roster_for(z, plan)
     one_loop = gradient.wrap(step)
     states: list[Tensor] = []

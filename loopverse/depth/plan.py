@@ -35,16 +35,11 @@ class LoopPlan:
         least = int(self.depth.min()) if isinstance(self.depth, Tensor) else self.depth
         if least < 1:
             raise ValueError(f"the number of loops must be at least 1, got {least}")
-        gradient, halting = type(self.gradient).__name__, type(self.halting).__name__
+        halting = type(self.halting).__name__
         if self.halting.learned and self.head is None:
             raise ValueError(
                 f"halting {halting} reads a trained head and this model has none: "
                 "train it with halting=exit_gate objective=expected, or choose another rule"
-            )
-        if self.halting.adaptive and not self.gradient.follows_halting and torch.is_grad_enabled():
-            raise ValueError(
-                f"gradient {gradient} needs to know the last loop beforehand and {halting} decides "
-                "it on the way: use gradient=full, phantom or implicit, or halting=fixed_depth"
             )
         if isinstance(self.depth, Tensor):
             if self.halting.adaptive:
@@ -62,7 +57,22 @@ class LoopPlan:
                 f"states of every loop cannot be kept while {halting} ends loops early: "
                 "use halting=fixed_depth for this call"
             )
-        if self.keep_states and torch.is_grad_enabled() and not self.gradient.reaches_every_loop:
+        if torch.is_grad_enabled():
+            self.check_gradient()
+
+    def check_gradient(self) -> None:
+        """Refuse a gradient strategy that would leave parts of the loop silently without gradient.
+
+        Raises:
+            ValueError: which pair, and what to use instead.
+        """
+        gradient, halting = type(self.gradient).__name__, type(self.halting).__name__
+        if self.halting.adaptive and not self.gradient.follows_halting:
+            raise ValueError(
+                f"gradient {gradient} needs to know the last loop beforehand and {halting} decides "
+                "it on the way: use gradient=full, phantom or implicit, or halting=fixed_depth"
+            )
+        if self.keep_states and not self.gradient.reaches_every_loop:
             raise ValueError(
                 f"a loss on every loop has no gradient under gradient {gradient}: "
                 "use gradient=full or gradient=checkpointed, or objective=final"

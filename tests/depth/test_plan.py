@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from loopverse.depth import (
+    Active,
     Checkpointed,
     ExitGate,
     ExitHead,
@@ -16,6 +17,7 @@ from loopverse.depth import (
     OneStep,
     Phantom,
     Truncated,
+    iterate,
 )
 
 DEPTHS = torch.tensor([1, 3])
@@ -84,3 +86,14 @@ def test_strategies_that_only_matter_for_gradients_are_free_without_them() -> No
     with torch.no_grad():
         LoopPlan(2, halting=FixedPoint(), gradient=Truncated())
         LoopPlan(2, gradient=Implicit(), keep_states=True)
+
+
+def test_a_plan_made_without_gradients_is_checked_where_they_are_recorded() -> None:
+    def halved(z: torch.Tensor, i: int, active: Active | None) -> torch.Tensor:
+        return 0.5 * z
+
+    with torch.no_grad():
+        plan = LoopPlan(2, halting=FixedPoint(), gradient=Truncated(1))
+        iterate(halved, torch.ones(1, 1, 2), plan)
+    with pytest.raises(ValueError, match="Truncated needs to know the last loop"):
+        iterate(halved, torch.ones(1, 1, 2), plan)

@@ -9,7 +9,8 @@ from reference import rms, stack
 from torch import Tensor
 
 from loopverse.depth import LoopPlan
-from loopverse.nn import Attend, CoreInput, PositionNoise, RecurrentCore
+from loopverse.nn import Attend, CoreInput, FreshNoise, PositionNoise, RecurrentCore
+from loopverse.training.compose import compose
 
 ATTEND = Attend(True, torch.tensor([[False, True, True, True], [True] * 4]))
 POSITIONS = torch.tensor([[0, 0, 1, 2], [0, 1, 2, 3]])
@@ -115,3 +116,33 @@ def test_a_preset_equals_its_equation(name: str) -> None:
         ours = core(inputs, LoopPlan(LOOPS), PositionNoise(3)).readouts[-1]
         by_hand = EQUATIONS[name](core, x)
     torch.testing.assert_close(ours, by_hand, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_learns_with_the_strategies_it_names(name: str) -> None:
+    """A few steps of regression on one batch, every depth drawn as in training."""
+    narrow = ["core.width=16", "core.num_heads=4", "core.num_loop=2", "core.loops=3"]
+    config = compose([f"core={name}", *narrow])
+    torch.manual_seed(0)
+    core, head = RecurrentCore(config.core), config.halting.head(16)
+    weights = [*core.parameters(), *(head.parameters() if head else [])]
+    optimizer = torch.optim.Adam(weights, lr=3e-3)
+    x, target = torch.randn(2, 4, 4, 16)
+    rng = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(12):
+        plan = LoopPlan(
+            config.schedule.draw(4, rng=rng),
+            gradient=config.gradient,
+            keep_states=config.objective.every_loop,
+        )
+        output = core(CoreInput(x, Attend()), plan, FreshNoise(rng))
+        found = torch.stack([(z - target).square().mean(-1) for z in output.readouts])
+        share, extra = config.objective.weights(output.result.states or [], head)
+        loss = (found[-1] if share is None else (found * share).sum(0)).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        (loss if extra is None else loss + extra.mean()).backward()
+        assert all(p.grad is not None and p.grad.any() for p in weights)
+        optimizer.step()
+    assert losses[-1] < 0.8 * losses[0]
