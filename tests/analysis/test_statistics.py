@@ -48,3 +48,10 @@ def test_one_value_has_no_interval_and_is_never_sure() -> None:
 def test_a_difference_is_sure_when_its_interval_leaves_zero_out() -> None:
     assert Estimate(-0.2, 0.1).sure
     assert not Estimate(0.1, 0.2).sure
+
+
+def test_the_interval_weighs_every_batch_as_the_mean_does() -> None:
+    mean, deviation = 1.75, (2 * ((0.75 * 0.75) ** 2 + (0.25 * 2.25) ** 2)) ** 0.5
+    found = estimate([1.0, 4.0], [3.0, 1.0])
+    assert found.value == mean
+    assert found.margin == pytest.approx(12.7062 * deviation, rel=1e-5)
