@@ -188,13 +188,15 @@ class DomainAdapter(nn.Module, ABC):
         """Batches of a split, on the CPU.
 
         `train` never ends, and batch `n` depends on `(seed, n, rank)` only, so that `start` skips for
-        free when a run resumes. `valid` ends, and is the same every time.
+        free when a run resumes. `valid` ends, is the same every time, and is shared out over ranks.
+        The key `id`, where a batch has it, names the batch when something is wrong with it.
         """
 
     def prepare(self, batch: TensorDict, rng: torch.Generator) -> TensorDict:
         """All randomness of training (masks, noise levels), on the CPU; the default has none.
 
-        Called in evaluation too, with a generator that is the same every time.
+        Called in evaluation too, with a generator that is the same every time. Return a new batch
+        (`batch.clone(recurse=False)`) rather than write into the one that was given.
         """
         return batch
 

@@ -195,5 +195,5 @@ class _Scaled(Inject):
 def _undecayed(value: Tensor) -> nn.Parameter:
     """A parameter that weight decay leaves alone."""
     parameter = nn.Parameter(value)
-    parameter.no_weight_decay = True  # type: ignore[attr-defined]
+    parameter.no_weight_decay = True  # type: ignore[attr-defined] - the mark that optimisers read
     return parameter
