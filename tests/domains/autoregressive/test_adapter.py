@@ -104,8 +104,8 @@ def test_a_token_reads_only_those_before_it(corpus: Path) -> None:
     changed = batch.clone()
     changed["tokens"][:, 9] += 1
     before, after = (outcome_of(model, b).prediction.logits for b in (batch, changed))
-    assert torch.equal(before[:, :9], after[:, :9])
-    assert not torch.allclose(before[:, 9:], after[:, 9:])
+    assert torch.allclose(before[:, :9], after[:, :9], atol=1e-6)
+    assert not torch.allclose(before[:, 9:], after[:, 9:], atol=1e-4)
 
 
 @pytest.mark.parametrize("separate", [False, True])
@@ -123,7 +123,7 @@ def test_documents_see_each_other_only_where_not_separated(separate: bool, corpu
     changed = batch.clone()
     changed["tokens"][0, 1] = 90
     before, after = (outcome_of(model, b).losses for b in (batch, changed))
-    assert torch.equal(before[:, 3:], after[:, 3:]) is separate
+    assert torch.allclose(before[:, 3:], after[:, 3:], atol=1e-6) is separate
 
 
 def test_embeddings_are_scaled_by_the_square_root_of_the_width() -> None:

@@ -7,13 +7,18 @@ import torch
 from domains.autoregressive.models import CORES, adapter_of, make_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensordict import TensorDict
 from torch import Tensor
 
 from loopverse import LoopedModel, SampleSettings
 from loopverse_autoregressive import CachedReader, Reader, WholeReader, generate
 from loopverse_autoregressive.generation import choose
 
-prompts_of = st.lists(st.lists(st.integers(0, 256), min_size=1, max_size=9), min_size=1, max_size=4)
+# Some fill the context of 24 before the others end.
+prompts_of = st.lists(
+    st.lists(st.integers(0, 256), min_size=1, max_size=24), min_size=1, max_size=4
+)
+GREEDY = SampleSettings(length=1, temperature=0)
 styles = st.sampled_from(
     [
         SampleSettings(length=6, temperature=0),
@@ -59,7 +64,7 @@ def run(
 
 
 @pytest.mark.parametrize("core", CORES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(prompts=prompts_of, style=styles, loops=st.integers(1, 4))
 def test_cached_generation_equals_uncached(core: str, prompts, style, loops) -> None:
     model = make_model(core)
@@ -72,7 +77,7 @@ def test_cached_generation_equals_uncached(core: str, prompts, style, loops) -> 
 
 
 @pytest.mark.parametrize("core", CORES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(prompts=prompts_of, style=styles, loops=st.integers(1, 4))
 def test_a_batch_equals_each_prompt_alone(core: str, prompts, style, loops) -> None:
     model = make_model(core)
@@ -81,6 +86,19 @@ def test_a_batch_equals_each_prompt_alone(core: str, prompts, style, loops) -> N
         alone, alone_scores = run(model, CachedReader, [prompt], style, loops, rows=[row])
         assert alone[row] == together[row]
         assert torch.allclose(scores[0][row], alone_scores[0][0], atol=1e-5)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_generation_sees_what_evaluation_sees(core: str) -> None:
+    model = make_model(core)
+    prompt = [65, 66, 256, 67, 68, 69, 70]
+    batch = TensorDict({"tokens": torch.tensor([prompt])}, batch_size=[1])
+    with torch.no_grad():
+        z = model.bind(3)(model.adapter.embed(batch)).z
+    expected = adapter_of(model).predict(z).logits[0]
+    for num in range(1, len(prompt) + 1):
+        _, (scores, *_) = run(model, CachedReader, [[1, 2, 3] * 3, prompt[:num]], GREEDY, 3)
+        assert torch.allclose(scores[1], expected[num - 1], atol=1e-5)
 
 
 def test_the_same_seed_repeats_and_rows_differ() -> None:
@@ -94,8 +112,7 @@ def test_the_same_seed_repeats_and_rows_differ() -> None:
 
 
 def test_more_loops_give_other_scores() -> None:
-    style = SampleSettings(length=1, temperature=0)
-    scores = [run(make_model(), CachedReader, [[65]], style, n)[1][0] for n in (1, 2, 3)]
+    scores = [run(make_model(), CachedReader, [[65]], GREEDY, n)[1][0] for n in (1, 2, 3)]
     assert not torch.allclose(scores[0], scores[1], atol=1e-3)
     assert not torch.allclose(scores[1], scores[2], atol=1e-3)
 
