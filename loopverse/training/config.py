@@ -1,11 +1,13 @@
 """The whole configuration of a run: its schema, the strategies to choose from, its two files."""
 
 import operator
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from loopverse import depth, nn
@@ -90,8 +92,7 @@ class TrainConfig:
     choices: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        strategies = {group: _strategy(self, group) for group in GROUPS}
-        missing = [group for group, value in strategies.items() if value == MISSING]
+        missing = [group for group in GROUPS if _strategy(self, group) == MISSING]
         missing += ["domain"] if self.domain == MISSING else []
         if missing:
             raise ValueError(
@@ -99,11 +100,19 @@ class TrainConfig:
                 "loopverse.compose() and change what it returns"
             )
         self.core.check()
-        self.choices = dict(self.choices)
-        for group, strategy in strategies.items():
-            names = {kind: name for name, kind in GROUPS[group].items()}
-            if type(strategy) in names:
-                self.choices[group] = names[type(strategy)]
+        _restore_tuples(self)
+        self.choices = {**self.choices, **strategy_names(self)}
+
+
+def strategy_names(config: TrainConfig) -> dict[str, str]:
+    """The option of every group that a configuration holds now; a class in no group has none."""
+    names = {}
+    for group, options in GROUPS.items():
+        named = {kind: name for name, kind in options.items()}
+        kind = type(_strategy(config, group))
+        if kind in named:
+            names[group] = named[kind]
+    return names
 
 
 def save_config(config: TrainConfig, folder: Path) -> None:
@@ -112,17 +121,18 @@ def save_config(config: TrainConfig, folder: Path) -> None:
     Raises:
         ValueError: a strategy that is in no group, which nothing could load again.
     """
-    for group in GROUPS:
-        if group not in config.choices:
-            kind = type(_strategy(config, group)).__name__
-            raise UserError(
-                f"{group} {kind} has no name to load it by: add it to "
-                f'loopverse.training.config.GROUPS["{group}"]'
-            )
+    names = strategy_names(config)
+    if unnamed := GROUPS.keys() - names.keys():
+        group = min(unnamed)
+        raise UserError(
+            f"{group} {type(_strategy(config, group)).__name__} has no name to load it by: add it "
+            f'to loopverse.training.config.GROUPS["{group}"]'
+        )
     values = OmegaConf.to_container(OmegaConf.structured(config))
     assert isinstance(values, dict)
     del values["choices"]
-    write_text(folder / "choices.yaml", OmegaConf.to_yaml(OmegaConf.create(config.choices)))
+    choices = OmegaConf.create({**config.choices, **names})
+    write_text(folder / "choices.yaml", OmegaConf.to_yaml(choices))
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
 
 
@@ -139,6 +149,11 @@ def load_config(folder: Path) -> TrainConfig:
         node = OmegaConf.structured(_pick(group, options, choices, folder))
         OmegaConf.update(schema, group.replace("/", "."), node)
     schema.domain = OmegaConf.structured(load_domain(_named("domain", choices, folder)).Config)
+    if absent := next(_absent(schema, values), None):
+        raise UserError(
+            f"{folder / 'config.yaml'} has no {absent}: it was cut short, or is of another version "
+            "of Loopverse"
+        )
     try:
         config = OmegaConf.to_object(OmegaConf.merge(schema, values, {"choices": choices}))
     except OmegaConfBaseException as error:
@@ -154,6 +169,17 @@ def _strategy(config: TrainConfig, group: str) -> Any:
     return operator.attrgetter(group.replace("/", "."))(config)
 
 
+def _restore_tuples(settings: Any) -> None:
+    """Make tuples of the lists that OmegaConf makes of tuples."""
+    hints = typing.get_type_hints(type(settings))
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if is_dataclass(value):
+            _restore_tuples(value)
+        elif isinstance(value, list) and typing.get_origin(hints[item.name]) is tuple:
+            setattr(settings, item.name, tuple(value))
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))
@@ -164,6 +190,18 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path} is damaged: expected settings, got {type(values).__name__}")
     return {str(key): value for key, value in values.items()}
+
+
+def _absent(schema: DictConfig, values: Any, path: str = "") -> Iterator[str]:
+    """The settings of `schema` that `values` do not have."""
+    for name in schema:
+        full, node = f"{path}{name}", schema._get_node(name)
+        if full == "choices":
+            continue
+        if not isinstance(values, dict) or name not in values:
+            yield full
+        elif isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
+            yield from _absent(node, values[name], f"{full}.")
 
 
 def _named(group: str, choices: dict[str, Any], folder: Path) -> str:
