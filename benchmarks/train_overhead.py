@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from loopverse.depth import Full, LoopPlan
 from loopverse.nn import FreshNoise
 from loopverse.training import train
-from loopverse.training.compose import compose
 from loopverse.training.build import build_model
+from loopverse.training.compose import compose
 from loopverse.training.config import TrainConfig
 from loopverse.training.precision import autocast, resolve
 from loopverse.training.progress import Reporter
@@ -114,7 +114,9 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="settings, such as training.compile=true")
     options = parser.parse_intermixed_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print("| width | train() steps/s | by hand steps/s | ratio of medians | median ratio (quartiles) |")
+    print(
+        "| width | train() steps/s | by hand steps/s | ratio of medians | median ratio (quartiles) |"
+    )
     print("|---|---|---|---|---|")
     for width in options.width:
         compare(width, options.steps, options.warmup, options.overrides)
