@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loopverse.errors import UserError
 from loopverse.training.files import sync, write_text
 
 Row = dict[str, Any]
@@ -31,12 +32,26 @@ class Rows:
             file.write(_line(row))
 
     def read(self, split: str | None = None) -> list[Row]:
-        """All rows in order, or those of "train" or "valid"; a line that was cut short is left out."""
+        """All rows in order, or those of "train" or "valid"; a last line cut short is left out.
+
+        Raises:
+            UserError: a line is not what was written.
+        """
         if not self.path.exists():
             return []
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [row for row in rows if split in (None, row["split"])]
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                if line.endswith("\n") and split in (None, row["split"]):
+                    rows.append(row)
+            except (ValueError, TypeError, KeyError) as error:
+                if number < len(lines):
+                    raise UserError(
+                        f"{self.path} is damaged in line {number}: remove that line to go on"
+                    ) from error
+        return rows
 
     def rewind(self, step: int) -> None:
         """Forget all rows after `step`."""

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 import loopverse
+from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
 from loopverse.model import LoopedModel
 from loopverse.training import checkpoint, precision
@@ -107,6 +108,7 @@ class Session:
             rank=accelerator.process_index,
             world_size=accelerator.num_processes,
         )
+        batches = _endless(model.adapter, batches)
         batches = chain([next(batches)], batches)
         if folder is None:
             folder = _create_together(accelerator, path, config, _facts(accelerator, config, model))
@@ -200,6 +202,18 @@ class Session:
                 "best": {"checkpoint": best.name if best else None, "value": self.best},
             }
             write_json(self.folder.path / "summary.json", summary)
+
+
+def _endless(adapter: DomainAdapter, batches: Iterator[TensorDict]) -> Iterator[TensorDict]:
+    """The batches, and an error where a domain breaks its promise that they never end."""
+    count = 0
+    for batch in batches:
+        yield batch
+        count += 1
+    raise UserError(
+        f'{type(adapter).__name__}.batches("train") must never end, and ended after {count} batches: '
+        "start over with the data in another order"
+    )
 
 
 def _facts(accelerator: Accelerator, config: TrainConfig, model: LoopedModel) -> Row:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,17 @@ def test_a_tracker_that_is_unknown_or_missing_is_refused(tmp_path: Path) -> None
 def test_tensorboard_gets_the_figures(tmp_path: Path) -> None:
     folder = train(toy.toy_config(tmp_path, trackers=["tensorboard"])).folder
     assert list((folder.path / "tensorboard").glob("events.*"))
+
+
+def test_a_domain_whose_batches_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = toy.Toy.batches
+    monkeypatch.setattr(toy.Toy, "batches", lambda *args, **kw: islice(batches(*args, **kw), 2))
+    with pytest.raises(
+        UserError, match=r'Toy\.batches\("train"\) must never end, and ended after 2'
+    ):
+        train(toy.toy_config(tmp_path))
 
 
 def test_nothing_is_written_when_the_settings_cannot_work(tmp_path: Path) -> None:

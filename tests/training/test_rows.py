@@ -3,6 +3,9 @@
 import math
 from pathlib import Path
 
+import pytest
+
+from loopverse.errors import UserError
 from loopverse.training.rows import Rows
 
 
@@ -31,3 +34,10 @@ def test_figures_that_are_not_finite_become_null(tmp_path: Path) -> None:
     rows = Rows(tmp_path / "metrics.jsonl")
     rows.append({"step": 1, "split": "valid", "perplexity": math.inf})
     assert rows.read() == [{"step": 1, "split": "valid", "perplexity": None}]
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    rows = Rows(tmp_path / "metrics.jsonl")
+    rows.path.write_text('{"step": 1, "split": "train"}\n{"step": 2, "spl\n{"step": 3}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged in line 2"):
+        rows.read()
