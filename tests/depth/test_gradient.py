@@ -3,8 +3,9 @@
 import pytest
 import torch
 from depth.maps import Contraction, inputs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor
 
 from loopverse.depth import (
@@ -105,7 +106,7 @@ def test_the_full_gradient_equals_finite_differences(loops: int) -> None:
     assert_close(ours, problem.by_hand(0, loops), atol=0, rtol=0)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(loops=st.integers(1, 12), segment=st.integers(0, 13))
 def test_the_checkpointed_gradient_is_the_full_one_to_the_bit(loops: int, segment: int) -> None:
     problem = Problem()

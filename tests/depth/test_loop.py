@@ -6,8 +6,9 @@ from typing import ClassVar
 import pytest
 import torch
 from depth.maps import Contraction, CountedStep, inputs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor, nn
 
 from loopverse.depth import (
@@ -69,7 +70,7 @@ def test_states_and_taps_see_every_loop_once_and_in_order() -> None:
     assert len(seen) == 5  # the loops computed again in the backward pass are no new ones
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(depths=st.lists(st.integers(1, 6), min_size=1, max_size=6))
 def test_a_depth_per_sequence_equals_each_row_alone_and_computes_nothing_else(
     depths: list[int],
@@ -94,7 +95,7 @@ def test_rows_of_every_depth_end_together() -> None:
     assert [set(rows or []) for rows in step.actives] == [{1, 3}, {1, 3}, {1, 2, 3}, {0, 1, 2, 3}]
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(data=st.data(), batch=st.integers(1, 4), deepest=st.integers(1, 5))
 def test_units_that_stop_never_change_again_and_rows_that_are_done_leave(
     data: st.DataObject, batch: int, deepest: int

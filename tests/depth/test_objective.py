@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor
 
 from loopverse.depth import Every, ExitHead, Expected, Final
@@ -25,7 +26,7 @@ def test_every_loop_counts_alike() -> None:
     assert extra is None
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(count=st.integers(1, 6), scale=st.sampled_from([0.1, 1.0, 50.0]), beta=st.floats(0, 1))
 def test_expected_weights_are_the_exit_distribution_and_its_entropy_is_rewarded(
     count: int, scale: float, beta: float

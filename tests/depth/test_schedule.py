@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor
 
 from loopverse.depth import (
@@ -114,7 +115,7 @@ def test_lognormal_poisson_depths_have_their_mean_and_their_heavy_tail(sigma: fl
     assert drawn.var().item() == pytest.approx(variance, rel=0.1)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     start=st.integers(1, 4),
     more=st.integers(0, 6),
@@ -130,6 +131,12 @@ def test_a_ramp_grows_from_its_start_to_its_end_and_stays(
     assert ramp.draw(1, progress=0.0, rng=generator()) == start
     assert ramp.draw(1, progress=until, rng=generator()) == start + more
     assert ramp.draw(1, rng=generator()) == start + more
+
+
+def test_a_ramp_stays_equally_long_at_every_depth_on_its_way() -> None:
+    ramp = Ramp(2, 5, until=0.8)
+    depths = [ramp.draw(1, progress=n / 1000, rng=generator()) for n in range(800)]
+    assert [depths.count(depth) for depth in (2, 3, 4, 5)] == pytest.approx([200] * 4, abs=1)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor
 
 from loopverse.depth import solve
@@ -65,7 +66,7 @@ def test_anderson_solves_what_picard_cannot() -> None:
     torch.testing.assert_close(found.value, constant / 3)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.integers(0, 6), st.floats(1.05, 30))
 def test_divergence_is_a_value_no_worse_than_the_start(memory: int, radius: float) -> None:
     matrix, constant = linear(radius)

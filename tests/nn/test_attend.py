@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import allowed_by
-from strategies import attends
+from strategies import attends, examples
 
 from loopverse.nn import Attend
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.data())
 def test_a_mask_allows_exactly_what_its_definition_allows(data: st.DataObject) -> None:
     rows, length = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 6))
@@ -24,7 +24,7 @@ def test_a_mask_allows_exactly_what_its_definition_allows(data: st.DataObject) -
     assert torch.equal(mask[:, 0].expand_as(expected), expected)
 
 
-@settings(deadline=None, max_examples=60)
+@examples(60)
 @given(st.data())
 def test_a_mask_over_a_cached_past_is_the_last_rows_of_the_whole_mask(data: st.DataObject) -> None:
     rows, past, length = (data.draw(st.integers(1, n)) for n in (3, 4, 4))

@@ -4,9 +4,9 @@ import pytest
 import reference
 import torch
 from cores import stir
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import attends
+from strategies import attends, examples
 
 from loopverse.nn import Attend, Attention, Context, KVCache, rotary_angles
 
@@ -23,7 +23,7 @@ def build(num_kv_heads: int = 2, *, qk_norm: bool = False, qk_bias: bool = False
     return stir(Attention(16, 4, num_kv_heads, qk_norm=qk_norm, qk_bias=qk_bias), 0.5)
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.data())
 def test_attention_equals_the_slow_way_under_every_mask(data: st.DataObject) -> None:
     rows, length = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 5))

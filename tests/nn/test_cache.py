@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from loopverse.nn import KVCache
 
@@ -12,7 +13,7 @@ def new(length: int, batch: int = 2) -> torch.Tensor:
     return torch.randn(batch, 3, length, 4)
 
 
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 9)), min_size=1, max_size=12))
 def test_a_cache_equals_a_tensor_that_is_extended_and_cut(moves: list[tuple[bool, int]]) -> None:
     cache, slots = KVCache(), [(0, 0), (1, 0), (1, 1)]

@@ -165,6 +165,15 @@ def test_a_condition_changes_the_row_it_belongs_to_and_no_other() -> None:
     assert not torch.isclose(before[1], after[1]).any(dim=-1).all()
 
 
+def test_a_condition_stays_with_its_row_when_rows_join_late() -> None:
+    core, x, cond = small_core("plain", conditioned=True), embedded(3), torch.randn(3, 16)
+    together = think(core, x, LoopPlan(torch.tensor([1, 4, 2])), cond=cond).readouts[-1]
+    for row, loops in enumerate((1, 4, 2)):
+        here = slice(row, row + 1)
+        alone = think(core, x[here], LoopPlan(loops), cond=cond[here]).readouts[-1]
+        torch.testing.assert_close(together[here], alone, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_position_is_blind_to_the_future_only_if_it_must_be(causal: bool) -> None:
     core, x = small_core("plain"), embedded()

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from cores import PRESETS, small_core
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor
 
 from loopverse.depth import LoopPlan
@@ -68,7 +69,7 @@ def batches(draw: st.DrawFn) -> Batch:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@settings(deadline=None, max_examples=15)
+@examples(15)
 @given(batch=batches(), loops=st.integers(1, 5))
 def test_a_batch_equals_each_row_alone(name: str, batch: Batch, loops: int) -> None:
     read = batch.read(CORES[name], loops, 0, batch.x.shape[1], None)
@@ -76,7 +77,7 @@ def test_a_batch_equals_each_row_alone(name: str, batch: Batch, loops: int) -> N
 
 
 @pytest.mark.parametrize("name", PRESETS)
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(data=st.data(), batch=batches(), loops=st.integers(1, 5))
 def test_reading_in_pieces_and_again_after_a_cut_equals_reading_at_once(
     name: str, data: st.DataObject, batch: Batch, loops: int

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from cores import stir
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 from torch import Tensor
 
 from loopverse.nn import (
@@ -75,7 +76,7 @@ def test_retention_holds_the_state_with_the_zero_order_formula(kind: type[Retent
         torch.testing.assert_close(inject.write(z, e, h), expected + h - (z + e))
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.floats(0.01, 0.99))
 def test_retention_starts_at_the_decay_asked_for_with_the_input_let_in_whole(decay: float) -> None:
     inject = Retention(decay).build(8, 2)
@@ -85,7 +86,7 @@ def test_retention_starts_at_the_decay_asked_for_with_the_input_let_in_whole(dec
     torch.testing.assert_close(inject.read(0 * z, e), step * e, atol=1e-6, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.floats(-20, 20), st.floats(-20, 5))
 def test_the_decay_stays_below_one_wherever_training_takes_its_parameters(
     delta: float, a: float
@@ -99,7 +100,7 @@ def test_the_decay_stays_below_one_wherever_training_takes_its_parameters(
     assert (kept <= 1).all()
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(num_layers=st.integers(1, 5), stream=st.floats(0.05, 0.95), state=st.floats(0.05, 0.95))
 def test_gains_of_the_state_and_of_all_branches_sum_to_one(
     num_layers: int, stream: float, state: float

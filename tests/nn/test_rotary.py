@@ -2,8 +2,9 @@
 
 import reference
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from loopverse.nn import rotary_angles, rotate
 
@@ -13,7 +14,7 @@ def turned(x: torch.Tensor, position: int, base: float = 10_000.0) -> torch.Tens
     return rotate(x[None, None, None], cos, sin)[0, 0, 0]
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(position=st.integers(0, 2000), base=st.sampled_from([100.0, 10_000.0, 50_000.0]))
 def test_a_rotation_equals_a_product_of_complex_numbers(position: int, base: float) -> None:
     x = torch.randn(8)
@@ -21,7 +22,7 @@ def test_a_rotation_equals_a_product_of_complex_numbers(position: int, base: flo
     torch.testing.assert_close(turned(x, position, base), expected, atol=1e-3, rtol=1e-3)
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 200))
 def test_the_product_of_two_heads_depends_on_their_distance_only(
     query: int, key: int, shift: int

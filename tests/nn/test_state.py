@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import examples
 
 from loopverse.nn import Embed, FreshNoise, Normal, PositionNoise, Zeros
 
@@ -40,7 +41,7 @@ def test_fresh_noise_depends_on_its_generator_only() -> None:
     assert not torch.equal(first[0], first[1])
 
 
-@settings(deadline=None, max_examples=25)
+@examples(25)
 @given(st.data())
 def test_position_noise_depends_on_seed_and_position_only(data: st.DataObject) -> None:
     seed, width = data.draw(st.integers(0, 5)), data.draw(st.sampled_from([2, 8]))
