@@ -47,6 +47,8 @@ def style() -> Iterator[None]:
         "font.size": 9.5,
         "text.color": LIGHT["ink"],
         "figure.facecolor": "none",
+        "figure.constrained_layout.w_pad": 0.08,
+        "figure.constrained_layout.h_pad": 0.07,
         "savefig.facecolor": "none",
         "axes.facecolor": "none",
         "axes.edgecolor": LIGHT["line"],
@@ -108,7 +110,8 @@ def standalone_svg(figure: Figure, description: str) -> str:
     width, height = _view_box(svg).split()[2:]
     size = f' width="{width}" height="{height}"'
     spaces = ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return svg[: start - 1] + size + spaces + ">" + styles + svg[start:]
+    ground = '<rect width="100%" height="100%" style="fill: var(--paper)"/>'
+    return svg[: start - 1] + size + spaces + ">" + styles + ground + svg[start:]
 
 
 def declarations(colours: dict[str, str]) -> str:

@@ -66,6 +66,7 @@ def test_a_file_of_its_own_is_well_formed_and_knows_both_themes() -> None:
     svg = standalone_svg(drawn(training_loss(ROWS)), "Loss & more")
     root = ET.fromstring(svg)
     assert root.attrib["aria-label"] == "Loss & more"
+    assert [part.tag.split("}")[1] for part in root][:2] == ["style", "rect"]  # a ground of its own
     assert LIGHT["accent"] in svg
     assert DARK["accent"] in svg
     assert "prefers-color-scheme: dark" in svg
