@@ -134,7 +134,7 @@ def generate(
     for number, prompt in zip(numbers, prompts, strict=True):
         if len(prompt) > context:
             raise ValueError(
-                f"prompt {number} has {len(prompt)} tokens, the context is {context}: "
+                f"prompt {number + 1} has {len(prompt)} tokens, the context is {context}: "
                 "shorten it, or train with a larger domain.context"
             )
     if not prompts:

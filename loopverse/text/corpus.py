@@ -78,7 +78,7 @@ class Limited(Corpus):
 
     def __post_init__(self) -> None:
         if self.limit < 1:
-            raise ValueError(f"limit must be at least 1 byte, got {self.limit}")
+            raise ValueError(f"domain.limit must be at least 1 byte, got {self.limit}")
         self.source = self.corpus.source
 
     def documents(self) -> Iterator[Document]:

@@ -75,21 +75,21 @@ def column_text(row: dict[str, Any], column: str, errors: DecodeErrors, where: s
     """
     if column not in row:
         raise ValueError(
-            f"{where}: no column '{column}'; it has {', '.join(sorted(row))}: set text_column"
+            f"{where}: no column '{column}'; it has {', '.join(sorted(row))}: set domain.text_column"
         )
     text = row[column]
     if text is None:
         return b""
     if not isinstance(text, str):
         raise ValueError(
-            f"{where}: column '{column}' must hold text, got {type(text).__name__}: set text_column"
+            f"{where}: column '{column}' must hold text, got {type(text).__name__}: set domain.text_column"
         )
     try:
         return text.encode("utf-8", "strict" if errors == "strict" else errors)
     except UnicodeEncodeError as error:
         raise ValueError(
             f"{where}: {error.reason} at character {error.start}; "
-            "repair it, or choose errors=replace or errors=ignore"
+            "repair it, or choose domain.errors=replace or domain.errors=ignore"
         ) from None
 
 
@@ -100,5 +100,5 @@ def decode_errors(errors: str) -> DecodeErrors:
         ValueError: there is no such policy.
     """
     if errors not in get_args(DecodeErrors):
-        raise ValueError(f"errors must be strict, replace or ignore, got {errors}")
+        raise ValueError(f"domain.errors must be strict, replace or ignore, got {errors}")
     return cast(DecodeErrors, errors)

@@ -163,7 +163,7 @@ def _read(path: Path, errors: DecodeErrors) -> bytes:
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: not UTF-8 (byte 0x{data[error.start]:02x} at {error.start}); "
-            "convert it, or choose errors=replace or errors=ignore"
+            "convert it, or choose domain.errors=replace or domain.errors=ignore"
         ) from None
     return data if errors == "strict" else text.encode()
 

@@ -147,7 +147,7 @@ class BPETokenizer(Tokenizer):
         tokenizers = _library()
         if vocab_size < 256 + NUM_SPECIAL:
             raise ValueError(
-                f"vocab_size must be at least {256 + NUM_SPECIAL} (every byte, separator and "
+                f"domain.vocab_size must be at least {256 + NUM_SPECIAL} (every byte, separator and "
                 f"padding), got {vocab_size}"
             )
         model = tokenizers.Tokenizer(tokenizers.models.BPE())
@@ -162,8 +162,8 @@ class BPETokenizer(Tokenizer):
         found = model.get_vocab_size() + NUM_SPECIAL
         if found != vocab_size:
             raise ValueError(
-                f"vocab_size is {vocab_size}, but the training text only gives {found} tokens: "
-                f"set vocab_size={found}, or use a larger corpus"
+                f"domain.vocab_size is {vocab_size}, but the training text only gives {found} tokens: "
+                f"set domain.vocab_size={found}, or use a larger corpus"
             )
         return cls(model)
 

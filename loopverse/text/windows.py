@@ -42,7 +42,7 @@ class TokenWindows:
         source: str = "the corpus",
     ) -> None:
         if context < 1:
-            raise ValueError(f"context must be at least 1 token, got {context}")
+            raise ValueError(f"domain.context must be at least 1 token, got {context}")
         # A memory-mapped subclass would pay for its dispatch at every indexing.
         self.tokens = tokens.as_subclass(Tensor)
         self.offsets = offsets.as_subclass(Tensor)
@@ -126,5 +126,5 @@ class TokenWindows:
             raise ValueError(
                 f"{self.source} has {len(self.tokens)} tokens to train on, one window needs "
                 f"{self.context + 1} (context {self.context} and the token after it): "
-                "give more text or lower context"
+                "give more text or lower domain.context"
             )

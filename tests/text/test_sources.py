@@ -83,7 +83,7 @@ def test_the_lines_of_a_jsonl_file_are_documents(tmp_path: Path) -> None:
     [
         ("{", "line 2: expected one JSON object a line"),
         ("[1]", "line 2: expected a JSON object, got list"),
-        ('{"body": "x"}', "line 2: no column 'text'; it has body: set text_column"),
+        ('{"body": "x"}', "line 2: no column 'text'; it has body: set domain.text_column"),
         ('{"text": 3}', "line 2: column 'text' must hold text, got int"),
         (r'{"text": "\ud800"}', "line 2: surrogates not allowed at character 0"),
     ],
@@ -201,7 +201,7 @@ def test_a_data_set_saved_to_disk_gives_its_rows(splits: bool, tmp_path: Path) -
 
 def test_a_data_set_without_the_column_is_refused_with_those_it_has(rows: Path) -> None:
     pytest.importorskip("datasets")
-    assert "no column 'text'; it has body, title: set text_column" in refusal(f"hf:{rows}")
+    assert "no column 'text'; it has body, title: set domain.text_column" in refusal(f"hf:{rows}")
 
 
 def test_a_data_set_that_does_not_load_is_refused(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_vocabulary_too_small_for_all_bytes_is_refused() -> None:
 
 
 def test_a_vocabulary_too_large_for_the_text_is_refused_with_one_that_fits() -> None:
-    with pytest.raises(ValueError, match=r"set vocab_size=\d+") as caught:
+    with pytest.raises(ValueError, match=r"set domain\.vocab_size=\d+") as caught:
         BPETokenizer.train(TEXTS, 5000)
     fits = int(str(caught.value).split("vocab_size=")[1].split(",")[0])
     assert BPETokenizer.train(TEXTS, fits).vocab_size == fits

@@ -222,5 +222,5 @@ def test_samples_are_whole_characters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_prompt_longer_than_the_context_is_refused() -> None:
     model = make_model()
-    with pytest.raises(ValueError, match="prompt 0 has 25 tokens, the context is 24"):
+    with pytest.raises(ValueError, match="prompt 1 has 25 tokens, the context is 24"):
         next(model.adapter.sample(model.bind(1), ["x" * 25], SampleSettings()))

@@ -126,7 +126,7 @@ def test_a_text_ends_when_it_fills_the_context_and_the_others_go_on() -> None:
 
 
 def test_a_prompt_longer_than_the_context_is_refused_by_number() -> None:
-    with pytest.raises(ValueError, match="prompt 1 has 25 tokens, the context is 24"):
+    with pytest.raises(ValueError, match="prompt 2 has 25 tokens, the context is 24"):
         run(make_model(), CachedReader, [[65], [65] * 25], SampleSettings())
 
 
