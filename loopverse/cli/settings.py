@@ -74,7 +74,7 @@ def attribute_docs(kind: type) -> dict[str, str]:
 
 def _groups(config: TrainConfig) -> dict[str, str]:
     """What each group decides, and its options, those of this line marked."""
-    docs = attribute_docs(TrainConfig) | {"size": "how wide the core is."}
+    docs = attribute_docs(TrainConfig) | {"size": "how wide the core is, and how fast it learns."}
     inner = attribute_docs(CoreConfig)
     docs |= {f"core/{name}": text for name, text in inner.items()}
     chosen = set(config.choices.items())

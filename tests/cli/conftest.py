@@ -1,5 +1,6 @@
 """What the tests of the command line share: commands in this process, and a toy to train."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from commands import Answer, Command, Refusal
 
 from loopverse import registry
 from loopverse.cli import main
+from loopverse.cli import train as cli
+from loopverse.training import Run
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +49,19 @@ def refusal(loopverse: Command) -> Refusal:
         return line
 
     return run
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Training that a signal stops at once; holds the seeds of what was started."""
+    seeds: list[int] = []
+    train = cli.train
+
+    def interrupted(config=None, *, run=None, reporter=None) -> Run:
+        if config is not None:
+            seeds.append(config.seed)
+        ended = train(config, run=run)
+        return Run(ended.folder, ended.progress, 100, signal.SIGINT)
+
+    monkeypatch.setattr(cli, "train", interrupted)
+    return seeds

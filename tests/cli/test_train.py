@@ -1,15 +1,11 @@
-"""`loopverse train`: one run, a sweep, a resumed run, and every line that is refused."""
+"""`loopverse train`: one run, a resumed run, and every line that is refused."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
 import yaml
 from commands import QUICK, Command, Refusal
-
-from loopverse.cli import train as cli
-from loopverse.training import Run
 
 
 def test_training_ends_with_the_metric_by_depth_the_report_and_what_to_type_next(
@@ -128,145 +124,12 @@ def test_a_place_that_cannot_be_written_is_refused(loopverse: Command, tmp_path:
     assert answer.err.count("\n") == 1
 
 
-def test_cfg_job_prints_the_configuration_and_runs_nothing(
-    loopverse: Command, tmp_path: Path
-) -> None:
-    answer = loopverse("train", "--cfg", "job", "--resolve", "core.loops=7", *QUICK[:-1])
-    assert answer.status == 0
-    printed = yaml.safe_load(answer.out)
-    assert printed["core"]["loops"] == printed["schedule"]["loops"] == 2  # the later one
-    assert printed["domain"]["length"] == 12
-    assert "hydra" not in printed
-    assert not list(tmp_path.iterdir())
-
-
-def test_options_may_stand_anywhere(loopverse: Command) -> None:
-    answer = loopverse("train", *TOY, "--cfg", "job", "core.loops=7", "--package", "schedule")
-    assert answer.status == 0, answer.err
-    assert yaml.safe_load(answer.out) == {"loops": "${core.loops}"}
-
-
-TOY = ("domain=toy",)
-
-
-def test_a_folder_of_ones_own_settings_can_be_added(loopverse: Command, tmp_path: Path) -> None:
-    (tmp_path / "mine" / "core").mkdir(parents=True)
-    (tmp_path / "mine" / "core" / "deep.yaml").write_text(
-        "# @package _global_\ndefaults: [plain, _self_]\ncore: {num_loop: 5}\n"
-    )
-    line = (
-        "train",
-        "--config-dir",
-        "mine",
-        *TOY,
-        "core=deep",
-        "--cfg",
-        "job",
-        "-p",
-        "core.num_loop",
-    )
-    answer = loopverse(*line)
-    assert (answer.status, answer.out) == (0, "5\n")
-
-
-def test_a_mistake_in_ones_own_settings_names_the_file(loopverse: Command, tmp_path: Path) -> None:
-    (tmp_path / "mine" / "core").mkdir(parents=True)
-    file = tmp_path / "mine" / "core" / "deep.yaml"
-    for text, complaint in (
-        (
-            "# @package _global_\ncore: {lops: 5}\n",
-            "unknown setting 'core.lops' (in core/deep.yaml)",
-        ),
-        (
-            "# @package _global_\ncore: {loops: many}\n",
-            "must be a whole number, got many (in core/deep.yaml)",
-        ),
-        ("core: [\n", "a settings file is not YAML"),
-        ("# @package _global_\ndefaults: [override /shedule: ramp]\n", "shedule"),
-    ):
-        file.write_text(text)
-        answer = loopverse("train", "--config-dir", "mine", *TOY, "core=deep")
-        assert (answer.status, answer.err.count("\n")) == (2, 1), answer.err
-        assert complaint in answer.err
-
-
-def test_a_sweep_gives_every_job_a_folder_and_holds_them_against_each_other(
-    loopverse: Command, tmp_path: Path
-) -> None:
-    answer = loopverse("train", "-m", "name=depths", *QUICK, "core.loops=1,2", "seed=0,1")
-    assert answer.status == 0, answer.err
-    sweep = tmp_path / "runs" / "depths"
-    names = ["0-core.loops=1,seed=0", "1-core.loops=1,seed=1", "2-core.loops=2,seed=0"]
-    names.append("3-core.loops=2,seed=1")
-    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == names
-    for name in names:
-        config = yaml.safe_load((sweep / name / "config.yaml").read_text())
-        assert f"core.loops={config['core']['loops']},seed={config['seed']}" in name
-        assert (sweep / name / "report.html").exists()
-    table = answer.out[answer.out.index("of the sweep") :]
-    assert [line.split()[-1] for line in table.splitlines()[1:5]] == [
-        f"runs/depths/{name}" for name in names
-    ]
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
-    values = [json.loads((sweep / name / "summary.json").read_text())["value"] for name in names]
-    assert len(set(values)) == 4
-
-
-def test_a_job_that_fails_stops_no_other(
-    loopverse: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "runs" / "s" / "0-seed=0").mkdir(parents=True)
-    (tmp_path / "runs" / "s" / "0-seed=0" / "taken").touch()
-    answer = loopverse("train", "-m", "name=s", *QUICK, "seed=0,1")
-    assert answer.status == 2
-    assert "loopverse: 0-seed=0: runs/s/0-seed=0 exists and is not a run folder" in answer.err
-    assert (tmp_path / "runs" / "s" / "1-seed=1" / "summary.json").exists()
-
-
-def test_a_bug_in_a_job_shows_its_traceback_and_stops_no_other(
-    loopverse: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seeds = []
-
-    def train(config, reporter):
-        seeds.append(config.seed)
-        raise RuntimeError(f"a bug with {config.seed}")
-
-    monkeypatch.setattr(cli, "train", train)
-    answer = loopverse("train", "-m", *QUICK, "seed=0,1")
-    assert answer.status == 1
-    assert seeds == [0, 1]
-    assert "RuntimeError: a bug with 0" in answer.err
-    assert "RuntimeError: a bug with 1" in answer.err
-
-
-@pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Training that a signal stops at once; holds the seeds of what was started."""
-    seeds: list[int] = []
-    train = cli.train
-
-    def interrupted(config=None, *, run=None, reporter=None) -> Run:
-        if config is not None:
-            seeds.append(config.seed)
-        ended = train(config, run=run)
-        return Run(ended.folder, ended.progress, 100, signal.SIGINT)
-
-    monkeypatch.setattr(cli, "train", interrupted)
-    return seeds
-
-
 def test_a_run_that_was_stopped_says_how_to_go_on(loopverse: Command, stopped: list[int]) -> None:
     answer = loopverse("train", "name=with space", *QUICK)
     assert (answer.status, answer.err) == (130, "")
     assert answer.out == (
         "stopped and saved at step 2 of 100; to go on:\n  loopverse train run='runs/with space'\n"
     )
-
-
-def test_a_signal_stops_the_whole_sweep(loopverse: Command, stopped: list[int]) -> None:
-    assert loopverse("train", "-m", *QUICK, "seed=0,1,2").status == 130
-    assert stopped == [0]
 
 
 def test_a_run_goes_on_where_it_was_stopped(loopverse: Command, tmp_path: Path) -> None:
@@ -286,42 +149,3 @@ def test_going_on_takes_no_other_setting(loopverse: Command, refusal: Refusal) -
     assert loopverse("train", "name=one", *QUICK).status == 0
     for word in ("training.steps=9", "-m", "core=plain", "run=runs/two"):
         assert "leave out" in refusal("train", word, "run=runs/one")
-
-
-def test_help_lists_every_group_and_setting_with_the_values_of_the_line(
-    loopverse: Command,
-) -> None:
-    answer = loopverse("train", *QUICK, "schedule=poisson", "core.width=48", "--help")
-    assert answer.status == 0, answer.err
-    for text in ("core.width=48", "schedule.mean=2", "domain.length=12", "training.steps=2"):
-        assert text in answer.out
-    assert "channels `d` of the state" in answer.out
-    assert "poisson*" in answer.out
-    for group in ("core/injection", "halting", "rate"):
-        assert f"  {group} " in answer.out
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("loopverse tr", ["train"]),
-        ("loopverse ", ["train", "sample", "evaluate", "report", "domains", "check"]),
-        ("loopverse train core=h", ["core=huginn"]),
-        ("loopverse train domain=to", ["domain=toy"]),
-        ("loopverse train core/inj", ["core/injection="]),
-        ("loopverse train core.lo", ["core.loops="]),
-    ],
-)
-def test_the_tab_key_completes(
-    loopverse: Command, monkeypatch: pytest.MonkeyPatch, line: str, words: list[str]
-) -> None:
-    monkeypatch.setenv("COMP_LINE", line)
-    answer = loopverse("-sc", "query=bash")
-    assert answer.status == 0, answer.err
-    assert answer.out.split() == words
-
-
-def test_completion_can_be_installed(loopverse: Command) -> None:
-    answer = loopverse("train", "-sc", "install=bash")
-    assert answer.status == 0
-    assert answer.out.rstrip().endswith("loopverse")
