@@ -185,7 +185,8 @@ class Implicit(LoopGradient):
     """The gradient of the fixed point itself: solves `(I - J^T) u = dL/dz`, `J = df/dz`.
 
     Memory is that of one loop at any depth. Exact where the loop has converged; `AdjointReport`
-    says how far from that it was, and whether the backward solve succeeded.
+    says how far from that it was, and whether the backward solve succeeded. Where it did not, the
+    iterate that moved least is used: at worst the one-step gradient.
     Source: Bai et al. 2019 (1909.01377), theorem 1; Anderson acceleration as in Walker & Ni 2011.
 
     Attributes:
