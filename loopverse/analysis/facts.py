@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
 
-from loopverse.analysis.depths import DepthTable
+from loopverse.analysis.depths import DepthTable, usual_depths
 from loopverse.analysis.efficiency import Part, parts
 from loopverse.analysis.evaluate import FILE
 from loopverse.analysis.overrides import overrides
+from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
 from loopverse.registry import load_domain
 from loopverse.training import RunFolder, build_model
@@ -42,7 +43,7 @@ class RunFacts:
         folder: where it lies.
         config: what it computes.
         machine: `run.json`: versions, precision, device.
-        metric: the domain's headline metric.
+        domain: the adapter's class.
         train: rows of training steps.
         valid: rows of evaluations during training.
         parts: parameters by part.
@@ -54,13 +55,18 @@ class RunFacts:
     folder: RunFolder
     config: TrainConfig
     machine: Row
-    metric: str
+    domain: type[DomainAdapter]
     train: list[Row]
     valid: list[Row]
     parts: list[Part]
     table: DepthTable | None
     changed: list[str] | None
     missing: list[str] = field(default_factory=list)
+
+    @property
+    def metric(self) -> str:
+        """The domain's headline metric."""
+        return self.domain.metric
 
     @property
     def last(self) -> Row:
@@ -115,11 +121,20 @@ class RunFacts:
         """What to type next, with what for."""
         path = shlex.quote(str(self.folder.path))
         again = shlex.join(["loopverse", "train", *(self.changed or [])])
+        core = self.config.core
+        most = None if core.tied else core.loops
+        depths = usual_depths(2 * self.config.schedule.typical(), most)
         commands = [
-            ("let it speak", f'loopverse sample {path} --prompt "..."'),
-            ("measure it at other depths", f"loopverse evaluate {path} --loops 1,2,4,8,16"),
+            (
+                "measure it at other depths",
+                f"loopverse evaluate {path} --loops {','.join(map(str, depths))}",
+            ),
             ("write this page anew", f"loopverse report {path}"),
         ]
+        if self.domain.sample is not DomainAdapter.sample:
+            commands.insert(
+                0, ("let it go on from your words", f'loopverse sample {path} --prompt "..."')
+            )
         if not self.finished:
             commands.insert(0, ("go on training", f"loopverse train run={path}"))
         if self.changed is not None:
@@ -158,7 +173,7 @@ def read_facts(run: RunFolder) -> RunFacts:
         folder=run,
         config=config,
         machine=run.facts,
-        metric=load_domain(config.choices["domain"]).metric,
+        domain=load_domain(config.choices["domain"]),
         train=run.rows.read("train"),
         valid=run.rows.read("valid"),
         parts=parts(build_model(config)),
