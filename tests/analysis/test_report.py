@@ -186,6 +186,6 @@ def test_a_folder_that_is_no_run_is_refused(run: RunFolder) -> None:
 def test_commands_that_would_fail_are_not_offered(run: RunFolder) -> None:
     facts = read_facts(run)
     facts.config.core.tied = False
-    offered = dict((what, line) for what, line in facts.commands)
+    offered = dict(facts.commands)
     assert offered["measure it at other depths"].endswith("--loops 1,2")
     assert not any("sample" in line for line in offered.values())  # the toy does not
