@@ -69,20 +69,18 @@ Pieces = list[Piece]
 class WeightMap:
     """Names, and where layouts differ reshapes, from a checkpoint to a module. Nothing is guessed.
 
-    As a file (`read`), with `{n}` for the number of a layer:
+    As a file (`read`), with `{n}` for the number of a layer::
 
-    ```yaml
-    layers:                                   # blocks of ours: blocks of theirs
-      coda.blocks.{n}: transformer.coda.{n}
-    layer:                                    # within each of them
-      feed_forward.down.weight: mlp.proj.weight
-      attention.qkv.weight: [attn.q.weight, attn.k.weight, attn.v.weight]
-      # Rotary pairs side by side there, half a head apart here.
-      attention.q_bias: {source: attn.q_bias, view: [num_heads, -1, 2], transpose: [1, 2]}
-    once:
-      output_norm.weight: transformer.ln_f.weight
-    ignore: [lm_head.*]
-    ```
+        layers:                                   # blocks of ours: blocks of theirs
+          coda.blocks.{n}: transformer.coda.{n}
+        layer:                                    # within each of them
+          feed_forward.down.weight: mlp.proj.weight
+          attention.qkv.weight: [attn.q.weight, attn.k.weight, attn.v.weight]
+          # Rotary pairs side by side there, half a head apart here.
+          attention.q_bias: {source: attn.q_bias, view: [num_heads, -1, 2], transpose: [1, 2]}
+        once:
+          output_norm.weight: transformer.ln_f.weight
+        ignore: [lm_head.*]
 
     Attributes:
         layers: prefix of our blocks -> prefix of theirs.
