@@ -125,7 +125,7 @@ class Autoregressive(DomainAdapter):
             return windows.random(
                 batch_size, seed=seed, start=start, rank=rank, world_size=world_size
             )
-        return windows.ordered(batch_size, start=start, rank=rank, world_size=world_size)
+        return windows.once(batch_size, start=start, rank=rank, world_size=world_size)
 
     def embed(self, batch: TensorDict) -> CoreInput:
         segments = cast(Tensor, batch["segments"]) if self.config.separate_documents else None

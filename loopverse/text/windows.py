@@ -1,4 +1,4 @@
-"""Windows over a stream of tokens: random ones to train on, every one in order to validate."""
+"""Windows over a stream of tokens: random ones to train on, every one once to validate."""
 
 import hashlib
 from collections.abc import Iterator
@@ -78,27 +78,30 @@ class TokenWindows:
         positions = starts[:, None] + torch.arange(self.context)
         return self._batch(window, positions, torch.ones(batch_size, self.context), number)
 
-    def ordered(
+    def once(
         self, batch_size: int, *, start: int = 0, rank: int = 0, world_size: int = 1
     ) -> Iterator[TensorDict]:
-        """All windows once, in order and without overlap, so that every token is a target once.
+        """All windows once, without overlap, so that every token is a target once.
 
-        All batches have the same shape and all ranks the same number of them: behind the end of the
-        stream they hold padding of weight 0.
+        In an order that is drawn once and for all, so that the first batches stand for the whole
+        stream and not for its first documents. All batches have the same shape and all ranks the same
+        number of them: what is missing in the last ones is padding of weight 0.
         """
         num_windows = -(-(len(self.tokens) - 1) // self.context)
         rows = batch_size * world_size
-        for number in range(start, -(-num_windows // rows)):
+        num_batches = -(-num_windows // rows)
+        order = torch.randperm(num_windows, generator=torch.Generator().manual_seed(0))
+        behind = torch.full((num_batches * rows - num_windows,), num_windows)
+        order = torch.cat([order, behind])
+        last = len(self.tokens) - 1
+        for number in range(start, num_batches):
             first = number * rows + rank * batch_size
-            begin = first * self.context
-            positions = begin + torch.arange(batch_size * self.context)
-            stream = torch.full((len(positions) + 1,), self.padding)
-            found = self.tokens[begin : begin + len(stream)].long()
-            stream[: len(found)] = found
-            window = stream.unfold(0, self.context + 1, self.context)  # [b t+1]
-            positions = positions.view(batch_size, self.context)
-            exists = (positions < len(self.tokens) - 1).float()
-            yield self._batch(window, positions, exists, number)
+            begins = order[first : first + batch_size] * self.context
+            places = begins[:, None] + torch.arange(self.context + 1)  # [b t+1]
+            window = self.tokens[places.clamp(max=last)].long()
+            window = window.masked_fill(places > last, self.padding)
+            positions = places[:, :-1].contiguous()
+            yield self._batch(window, positions, (positions < last).float(), number)
 
     def _batch(
         self,

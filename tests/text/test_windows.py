@@ -88,10 +88,10 @@ def test_every_start_is_drawn_first_and_last_included() -> None:
 
 
 @given(sizes, st.integers(1, 12), st.integers(1, 3), st.integers(1, 3))
-def test_an_ordered_pass_predicts_every_token_once(sizes, context, batch_size, world_size) -> None:
+def test_a_whole_pass_predicts_every_token_once(sizes, context, batch_size, world_size) -> None:
     stream = windows(sizes, context)
     ranks = [
-        list(stream.ordered(batch_size, rank=rank, world_size=world_size))
+        list(stream.once(batch_size, rank=rank, world_size=world_size))
         for rank in range(world_size)
     ]
     assert len({len(batches) for batches in ranks}) == 1
@@ -99,21 +99,38 @@ def test_an_ordered_pass_predicts_every_token_once(sizes, context, batch_size, w
     assert {batch["tokens"].shape for batch in batches} == {(batch_size, context)}
     whole = torch.cat(batches)
     counts = whole["weights"] == 1
-    assert whole["tokens"][counts].tolist() == stream.tokens[:-1].tolist()
-    assert whole["targets"][counts].tolist() == stream.tokens[1:].tolist()
+    found = [
+        tuple(
+            tuple(row[key][row["weights"] == 1].tolist())
+            for key in ("tokens", "targets", "segments")
+        )
+        for row in whole
+    ]
+    tokens = stream.tokens.tolist()
+    of = [segment_of(stream, position) for position in range(len(tokens) - 1)]
+    expected = [
+        tuple(tuple(part[at : at + context]) for part in (tokens[:-1], tokens[1:], of))
+        for at in range(0, len(tokens) - 1, context)
+    ]
+    assert sorted(window for window in found if window[0]) == sorted(expected)
     assert (whole["targets"][~counts] == PADDING).all()
-    expected = [segment_of(stream, position) for position in range(len(stream.tokens) - 1)]
-    assert whole["segments"][counts].tolist() == expected
     behind = whole["tokens"] == PADDING
     assert (whole["segments"][behind] == -1).all()
     assert (whole["segments"][~behind] >= 0).all()
 
 
-def test_an_ordered_pass_can_start_later_and_is_the_same_every_time() -> None:
+def test_the_first_batches_of_a_whole_pass_come_from_all_over_the_stream() -> None:
+    stream = windows([50] * 20, 10)
+    first = next(stream.once(20))["segments"]
+    assert len(first[:, 0].unique()) > 8
+    assert not torch.equal(first[:, 0].sort().values, first[:, 0])
+
+
+def test_a_whole_pass_can_start_later_and_is_the_same_every_time() -> None:
     stream = windows([9, 9, 9], 4)
-    whole = list(stream.ordered(2))
-    assert all(same(a, b) for a, b in zip(whole, stream.ordered(2), strict=True))
-    assert all(same(a, b) for a, b in zip(whole[2:], stream.ordered(2, start=2), strict=True))
+    whole = list(stream.once(2))
+    assert all(same(a, b) for a, b in zip(whole, stream.once(2), strict=True))
+    assert all(same(a, b) for a, b in zip(whole[2:], stream.once(2, start=2), strict=True))
     assert [batch["id"].tolist() for batch in whole] == [[n, n] for n in range(len(whole))]
 
 
