@@ -7,12 +7,14 @@ seeds; differences are taken seed by seed. Finished runs are kept and not run ag
 """
 
 import argparse
-import json
+import sys
 from pathlib import Path
 
 import torch
 
+from loopverse.analysis.depths import DepthTable
 from loopverse.analysis.efficiency import measure_cost
+from loopverse.analysis.evaluate import FILE, evaluate_run
 from loopverse.analysis.statistics import Estimate, estimate
 from loopverse.training import build_model, train
 from loopverse.training.compose import compose
@@ -31,25 +33,29 @@ def flops_per_unit(loops: int, overrides: list[str]) -> float:
 
 
 def trained(folder: Path, name: str, loops: int, steps: int, seed: int, more: list[str]) -> float:
-    """Held-out bits per byte of a run, which is trained if it is not there yet."""
-    summary = folder / name / "summary.json"
-    if not summary.exists():
+    """Bits per byte on the whole held-out split, of a run that is trained if it is not there yet."""
+    run = folder / name
+    if not (run / "summary.json").exists():
         config = compose(
             [
                 f"core.loops={loops}",
                 f"training.steps={steps}",
                 f"training.evaluate_every={steps}",
                 f"training.checkpoint_every={steps}",
-                "training.valid_batches=128",
                 f"seed={seed}",
                 f"runs={folder}",
                 f"name={name}",
                 *more,
             ]
         )
-        resumed = folder / name if (folder / name).exists() else None
-        train(config, run=resumed, reporter=PlainReporter(every=60))
-    return json.loads(summary.read_text())["value"]
+        train(config, run=run if run.exists() else None, reporter=PlainReporter(every=60))
+    if (run / FILE).exists():
+        table = DepthTable.load(run / FILE)
+    else:
+        table = evaluate_run(
+            run, [loops], checkpoint="last", batch_size=32, max_batches=sys.maxsize
+        )
+    return table.value(table.reference).value
 
 
 def with_interval(found: Estimate) -> str:
