@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ from loopverse.errors import UserError
 from loopverse.training import RunFolder, checkpoint, train
 from loopverse.training.optim import Muon
 
-STEPS, EVERY = 24, 5
+STEPS, EVERY = 16, 4
 
 
 def configuration(folder: Path, name: str):
@@ -103,14 +104,15 @@ def kill_somewhere(
     if writing:
         wanted = rng.randrange(STEPS // EVERY)
         seen: set[str] = set()
-        while len(seen) <= wanted:
+        while len(seen) <= wanted and os.waitpid(child, os.WNOHANG) == (0, 0):
             seen |= {path.name for path in (folder / name).glob("checkpoints/.*.new.tmp")}
             time.sleep(0.002)
         time.sleep(rng.uniform(0, 0.3))
     else:
         time.sleep(rng.uniform(0, length))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    with suppress(ProcessLookupError, ChildProcessError):  # it may be done already
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     return bool(list((folder / name).glob("checkpoints/.*.new.tmp")))
 
 

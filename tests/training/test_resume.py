@@ -25,9 +25,10 @@ def kill(folder: Path, kills: int, seed: int) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.timeout(900)  # it waits for disks and for new processes
 @pytest.mark.parametrize(
     ("kills", "seed"),
-    [(2, 0), pytest.param(20, 1, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+    [(2, 0), pytest.param(20, 1, marks=pytest.mark.slow)],
 )
 def test_killed_runs_end_bit_identical_to_one_that_was_left_alone(
     tmp_path: Path, kills: int, seed: int
