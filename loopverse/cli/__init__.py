@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from loopverse import __version__
-from loopverse.cli.mistakes import MISTAKEN, say, warnings_in_one_line
+from loopverse.cli.mistakes import say, warnings_in_one_line
 from loopverse.cli.overview import COMMANDS, show_overview
 from loopverse.errors import unknown
 
 __all__ = ["main"]
 
 INTERRUPTED = 130
+UNHEARD = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         with warnings_in_one_line():
-            return _dispatch(arguments)
+            status = _dispatch(arguments)
+            sys.stdout.flush()  # here, where a reader that has left is no surprise
+            return status
     except SystemExit as stop:  # how argparse and Hydra leave, having said what they had to say
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # whoever reads our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return MISTAKEN
+        return UNHEARD
     except Exception as error:
         return say(error)
 

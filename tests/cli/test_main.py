@@ -163,13 +163,14 @@ def test_ctrl_c_leaves_with_130(failing: Callable[..., Answer]) -> None:
     assert (answer.status, answer.err) == (130, "loopverse: interrupted\n")
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_a_reader_that_stops_reading_is_no_error(word: str) -> None:
     code = (
         "import os, sys; from loopverse.cli import main; reader, writer = os.pipe(); "
-        "os.dup2(writer, 1); os.close(reader); os.close(writer); main(['--help']); sys.stdout.flush()"
+        f"os.dup2(writer, 1); os.close(reader); os.close(writer); sys.exit(main([{word!r}]))"
     )
     done = in_new_process("-c", code)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_warning_is_one_line(loopverse: Command, monkeypatch: pytest.MonkeyPatch) -> None:
