@@ -83,7 +83,7 @@ class Toy(DomainAdapter):
 
     def prepare(self, batch: TensorDict, rng: torch.Generator) -> TensorDict:
         flips = torch.rand(batch["bits"].shape, generator=rng) < self.config.flip
-        return batch.set("bits", batch["bits"] ^ flips.long())
+        return batch.clone(recurse=False).set("bits", batch["bits"] ^ flips.long())
 
     def embed(self, batch: TensorDict) -> lnn.CoreInput:
         x = self.bits(batch["bits"]) * batch["scale"][:, None, None]
