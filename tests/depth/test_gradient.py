@@ -115,6 +115,21 @@ def test_the_checkpointed_gradient_is_the_full_one_to_the_bit(loops: int, segmen
     assert_close(ours, full, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize(("segment", "most"), [(1, 2), (2, 3), (0, 3)])
+def test_checkpointing_computes_each_loop_again_and_no_more_often_than_promised(
+    segment: int, most: int
+) -> None:
+    problem = Problem()
+    step = problem.module.on(problem.e)
+    plan = LoopPlan(9, gradient=Checkpointed(segment))
+    result = iterate(step, problem.start, plan)
+    assert len(step.loops) == 9
+    problem.loss(result.z).backward()
+    again = step.loops[9:]
+    assert set(again) == set(range(9))
+    assert all(again.count(i) < most for i in range(9))
+
+
 @pytest.mark.parametrize("loops", [2, 5, 9])
 def test_the_truncated_gradient_is_that_of_the_last_loops(loops: int) -> None:
     problem = Problem()

@@ -1,12 +1,13 @@
 """Gradients through a whole core that contracts, against full backpropagation and differences."""
 
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 import torch
 from cores import preset, stir
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from loopverse.depth import (
     Checkpointed,
@@ -106,6 +107,33 @@ def test_the_checkpointed_gradient_of_a_core_is_the_full_one(name: str, segment:
     exact = gradient_of(name, LoopPlan(7))
     ours = gradient_of(name, LoopPlan(7, gradient=Checkpointed(segment)))
     assert error(ours, exact) < 1e-14
+
+
+def peak_bytes(plan: LoopPlan) -> int:
+    """The most that forward and backward of a core hold at once, as the allocator reports it."""
+    torch.manual_seed(0)
+    core = RecurrentCore(preset("plain", width=64))
+    x = torch.randn(4, 64, 64, requires_grad=True)
+    for leaf in (*core.parameters(), x):
+        leaf.grad = torch.zeros_like(leaf)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        core(CoreInput(x, Attend()), plan, PositionNoise()).readouts[-1].sum().backward()
+    events = [e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(accumulate(changes))
+
+
+def test_32_checkpointed_loops_need_at_most_1_3_times_the_memory_of_4() -> None:
+    few, many = (peak_bytes(LoopPlan(loops, gradient=Checkpointed())) for loops in (4, 32))
+    assert many <= 1.3 * few
+    assert few < 0.6 * peak_bytes(LoopPlan(4))
+
+
+@pytest.mark.parametrize(
+    "gradient", [Truncated(2), OneStep(), Implicit(max_steps=3), Checkpointed(1)], ids=repr
+)
+def test_cheap_strategies_need_less_memory_than_the_full_gradient(gradient: LoopGradient) -> None:
+    assert peak_bytes(LoopPlan(8, gradient=gradient)) < 0.5 * peak_bytes(LoopPlan(8))
 
 
 @pytest.mark.parametrize("memory", [0, 5], ids=["picard", "anderson"])
