@@ -8,7 +8,9 @@ Memory is the largest sum of live bytes that PyTorch's CPU allocator reports bet
 end of a step, temporary buffers of kernels included. Weights, their gradients and the input are there
 before the step and do not count: what remains are activations and what the backward pass makes of them.
 
-    OMP_NUM_THREADS=2 python benchmarks/gradients.py core=plain core.width=256
+Time is that of the processor, summed over threads: a busy machine changes it little.
+
+    OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive python benchmarks/gradients.py core=plain core.width=256
 """
 
 import argparse
@@ -76,10 +78,10 @@ class Step:
         return torch.cat([grad.flatten() for grad in grads]), report
 
     def time(self) -> None:
-        """Note the seconds of one step."""
-        start = time.perf_counter()
+        """Note the processor seconds of one step."""
+        start = time.process_time()
         self.run()
-        self.seconds.append(time.perf_counter() - start)
+        self.seconds.append(time.process_time() - start)
 
 
 def peak_bytes(action: Callable[[], object]) -> int:
@@ -151,7 +153,7 @@ def main() -> None:
         slowest = statistics.median(steps["full"].seconds)
         print(f"### {loops} loops\n")
         print(
-            "| gradient | cosine | error | settled, adjoint | memory MiB | of full | time s | of full |"
+            "| gradient | cosine | error | settled, adjoint | memory MiB | of full | CPU s | of full |"
         )
         print("|---|---|---|---|---|---|---|---|")
         for name, one in steps.items():
