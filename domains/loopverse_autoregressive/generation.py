@@ -48,6 +48,7 @@ class Reader(ABC):
     def keep(self, rows: Int[Tensor, " n"]) -> None:
         """Go on with these texts only."""
 
+    @torch.no_grad()
     def _next(
         self, tokens: Tensor, present: Tensor, positions: Tensor, cache: KVCache | None
     ) -> Tensor:
@@ -105,10 +106,9 @@ class WholeReader(Reader):
         self._present = [present[rows] for present in self._present]
 
 
-@torch.no_grad()
 def generate(
     reader: Reader,
-    prompts: Sequence[Int[Tensor, " n"]],
+    prompts: Sequence[Int[Tensor, " _"]],
     tokenizer: Tokenizer,
     settings: SampleSettings,
     context: int,

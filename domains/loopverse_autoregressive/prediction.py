@@ -43,7 +43,7 @@ class TokenDistribution(Categorical):
     def _param(self) -> Tensor:
         return self.raw
 
-    def log_prob(self, value: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    def log_prob(self, value: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The logarithm of the probability of `value`, in nats."""
         if value.shape != self.batch_shape:
             return super().log_prob(value)
