@@ -32,6 +32,12 @@ class DataclassSource(ConfigSource):
     and no other.
     """
 
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        options = {f"{group}/{name}" for group, names in GROUPS.items() for name in names}
+        options |= {f"domain/{name}" for name in registry.domain_entry_points()}
+        self._paths = options | {f"{_SCHEMA}/{path}" for path in (*options, "train")}
+
     @staticmethod
     def scheme() -> str:
         return "loopverse"
@@ -40,14 +46,16 @@ class DataclassSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return any(path.startswith(config_path.rstrip("/") + "/") for path in _paths())
+        return any(path.startswith(config_path.rstrip("/") + "/") for path in self._paths)
 
     def is_config(self, config_path: str) -> bool:
-        return config_path.removesuffix(".yaml") in _paths()
+        return config_path.removesuffix(".yaml") in self._paths
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         parent = f"{config_path.rstrip('/')}/" if config_path else ""
-        below = {path[len(parent) :].split("/")[0] for path in _paths() if path.startswith(parent)}
+        below = {
+            path[len(parent) :].split("/")[0] for path in self._paths if path.startswith(parent)
+        }
         names: list[str] = []
         for name in sorted(below - {_SCHEMA}):
             self._list_add_result(names, parent + name, name, results_filter)
@@ -127,12 +135,6 @@ def _own_hydra() -> Iterator[None]:
             yield
     finally:
         GlobalHydra.instance().hydra = outer
-
-
-def _paths() -> set[str]:
-    options = {f"{group}/{name}" for group, names in GROUPS.items() for name in names}
-    options |= {f"domain/{name}" for name in registry.domain_entry_points()}
-    return options | {f"{_SCHEMA}/{path}" for path in options} | {f"{_SCHEMA}/train"}
 
 
 def _dataclass(path: str) -> type:
