@@ -1,7 +1,5 @@
 """The cache: built once, found again by content, mended when damaged."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -122,35 +120,6 @@ def test_a_build_that_fails_leaves_nothing_that_looks_finished(
     (leftover.with_suffix("") / "manifest.json").unlink()
     assert decoded(build(folder))
     assert not leftover.exists()
-
-
-ASK = """
-import sys, time
-from pathlib import Path
-from loopverse.text import ByteTokenizer, cache, open_corpus, tokenise
-corpus, note, me, other = sys.argv[1:]
-write = cache._write_part
-def noted(folder, *rest):
-    with open(note, "a") as file:
-        file.write(folder.name + "\\n")
-    time.sleep(0.3)
-    write(folder, *rest)
-cache._write_part = noted
-Path(me).touch()
-while not Path(other).exists():
-    time.sleep(0.01)
-tokenise(open_corpus(corpus), ByteTokenizer())
-"""
-
-
-def test_two_processes_that_ask_at_once_build_once(folder: Path, tmp_path: Path) -> None:
-    note, ready = tmp_path / "built", [str(tmp_path / name) for name in ("first", "second")]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", ASK, str(folder), str(note), *order])
-        for order in (ready, ready[::-1])
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    assert note.read_text().split() == ["train", "valid"]
 
 
 def test_a_cache_that_cannot_be_written_is_refused_with_the_remedy(
