@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from loopverse.model import LoopedModel
     from loopverse.nn import Attend, CoreConfig, CoreInput, KVCache, RecurrentCore
     from loopverse.training import load, train
+    from loopverse.training.compose import compose
 
 __version__ = "0.1.0"
 
@@ -30,6 +31,7 @@ _HOMES = {
     "SampleSettings": "loopverse.domain",
     "Think": "loopverse.domain",
     "Thought": "loopverse.domain",
+    "compose": "loopverse.training.compose",
     "iterate": "loopverse.depth",
     "load": "loopverse.training",
     "train": "loopverse.training",
@@ -51,6 +53,7 @@ __all__ = [
     "Think",
     "Thought",
     "__version__",
+    "compose",
     "iterate",
     "load",
     "train",
@@ -60,4 +63,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'loopverse' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # for good: once imported, a submodule may answer to the same name
+    return value
