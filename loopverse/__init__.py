@@ -64,5 +64,5 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'loopverse' has no attribute {name!r}")
     value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value  # for good: once imported, a submodule may answer to the same name
+    globals()[name] = value
     return value
