@@ -59,7 +59,9 @@ def timed(overrides: list[str], steps: int) -> list[tuple[int, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=100, help="steps with drawn depth per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mean", type=int, default=4, help="mean of the Poisson depth")

@@ -37,13 +37,15 @@ class Between(Reporter):
             self.steps.append(stopped - self._resumed)
         for _ in range(5):
             began = time.perf_counter()
-            self.left @ self.right
+            torch.mm(self.left, self.right)
             self.products.append(time.perf_counter() - began)
         self._resumed = time.perf_counter()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--width", type=int, default=512)

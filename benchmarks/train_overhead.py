@@ -10,6 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from typing import cast
 
 import torch
 from torch.nn import functional as F
@@ -32,7 +33,7 @@ class HandWritten:
         torch.manual_seed(0)
         model = build_model(config)
         self.core, self.adapter = model.core, model.adapter
-        self.config = config
+        self.head = model.adapter.get_parameter("head.weight")
         self.loops = config.schedule.typical()
         self.parameters = [*model.parameters()]
         settings = config.training
@@ -49,8 +50,9 @@ class HandWritten:
             inputs = self.adapter.embed(batch)
             plan = LoopPlan(self.loops, gradient=Full())
             z = self.core(inputs, plan, FreshNoise(self.rng)).readouts[-1]
-            logits = self.adapter.predict(z).raw
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), batch["targets"].flatten().long())
+            logits = F.linear(z, self.head)
+            targets = cast(torch.Tensor, batch["targets"])
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
@@ -107,7 +109,9 @@ def compare(width: int, steps: int, warmup: int, overrides: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--width", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--warmup", type=int, default=5)
