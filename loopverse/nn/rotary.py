@@ -21,7 +21,7 @@ def rotary_angles(
 
 
 def rotate(
-    x: Float[Tensor, "b n t h"], cos: Float[Tensor, "b 1 t h"], sin: Float[Tensor, "b 1 t h"]
+    x: Float[Tensor, "b n t h"], cos: Float[Tensor, "#b 1 t h"], sin: Float[Tensor, "#b 1 t h"]
 ) -> Float[Tensor, "b n t h"]:
     """Turn every channel pair of `x` by its angle."""
     first, second = x.chunk(2, dim=-1)
