@@ -69,7 +69,7 @@ Pieces = list[Piece]
 class WeightMap:
     """Names, and where layouts differ reshapes, from a checkpoint to a module. Nothing is guessed.
 
-    As a file (`read`), with `{n}` for the number of a layer::
+    As a file (`read`), with `{n}` for the number of a layer:
 
         layers:                                   # blocks of ours: blocks of theirs
           coda.blocks.{n}: transformer.coda.{n}
