@@ -101,7 +101,7 @@ def peak_bytes(action: Callable[[], object]) -> int:
 
 def quality(ours: Tensor, full: Tensor, report: AdjointReport | None) -> str:
     """Cosine, relative distance, and what an implicit gradient says of itself, as table cells."""
-    cosine = torch.nn.functional.cosine_similarity(ours, full, dim=0)
+    cosine = torch.nn.functional.cosine_similarity(ours.double(), full.double(), dim=0)
     distance = (ours - full).norm() / full.norm()
     said = "" if report is None else f"{float(report.forward_residual):.1e}"
     if report is not None and report.solution is not None:
