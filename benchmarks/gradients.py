@@ -75,7 +75,7 @@ class Step:
             leaf.grad = torch.zeros_like(leaf)
         report = self.run()
         grads = [leaf.grad for leaf in leaves if leaf.grad is not None]
-        return torch.cat([grad.flatten() for grad in grads]), report
+        return torch.cat([grad.flatten() for grad in grads]).double(), report
 
     def time(self) -> None:
         """Note the processor seconds of one step."""
