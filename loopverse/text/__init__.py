@@ -1,7 +1,10 @@
-"""Text for domains: corpora, tokenisers, a cache of token ids, and windows over them."""
+"""Text for domains: corpora, tokenisers, windows over token ids, and what every text domain shares."""
 
 from loopverse.text.cache import TokenisedCorpus, learn_bpe, tokenise
 from loopverse.text.corpus import Corpus, Document, Limited
+from loopverse.text.domain import TextConfig, TextDomain
+from loopverse.text.metrics import BitsPerByte
+from loopverse.text.prediction import TokenDistribution
 from loopverse.text.rows import DatasetRows
 from loopverse.text.sources import Files, open_corpus, stdlib
 from loopverse.text.store import cache_root
@@ -16,13 +19,17 @@ from loopverse.text.windows import TokenWindows
 
 __all__ = [
     "BPETokenizer",
+    "BitsPerByte",
     "ByteTokenizer",
     "Corpus",
     "DatasetRows",
     "Document",
     "Files",
     "Limited",
+    "TextConfig",
+    "TextDomain",
     "TextStream",
+    "TokenDistribution",
     "TokenWindows",
     "TokenisedCorpus",
     "Tokenizer",

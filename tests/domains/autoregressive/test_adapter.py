@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from loopverse import DomainAdapter, LoopedModel, SampleSettings
 from loopverse.depth import Full
-from loopverse_autoregressive import Autoregressive, AutoregressiveConfig, TokenDistribution
+from loopverse.text import TokenDistribution
+from loopverse_autoregressive import Autoregressive, AutoregressiveConfig
 
 
 def make_adapter(**settings: object) -> Autoregressive:

@@ -1,4 +1,4 @@
-"""The distribution over the next token, cheap to train on and complete to look at."""
+"""The distribution over a token, cheap to train on and complete to look at."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopverse_autoregressive import BitsPerByte
+from loopverse.text import BitsPerByte
 
 tokens = st.lists(st.tuples(st.floats(0, 20, width=32), st.integers(1, 9)), min_size=1, max_size=30)
 

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 from torch.testing import assert_close
 
-from loopverse_autoregressive import TokenDistribution
+from loopverse.text import TokenDistribution
 
 
 @pytest.fixture
