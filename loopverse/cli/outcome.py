@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from itertools import chain
-from pathlib import Path
 from shlex import quote
 
 from rich.console import Console
 
 from loopverse.analysis.depths import DepthTable
-from loopverse.analysis.evaluate import FILE, evaluate_run
+from loopverse.analysis.evaluate import FILE as EVALUATION
+from loopverse.analysis.evaluate import evaluate_run
+from loopverse.analysis.report import FILE as REPORT
+from loopverse.analysis.report import write_report
 from loopverse.cli.depths import show_depths, written
 from loopverse.cli.overview import show_examples
 from loopverse.cli.sample import pieces, show
 from loopverse.domain import SampleSettings
 from loopverse.errors import UserError
-from loopverse.training import LoadedRun, Run, load
+from loopverse.training import LoadedRun, Run, RunFolder, load
 
 SAMPLE = SampleSettings(length=160)
 
@@ -31,6 +33,14 @@ def stopped(run: Run) -> int:
     return 128 + run.signal
 
 
+def complete(folder: RunFolder) -> bool:
+    """Whether all steps of a run are done and all that follows them was written."""
+    summary = folder.summary
+    if summary is None or summary["step"] < folder.config.training.steps:
+        return False
+    return all((folder.path / name).exists() for name in (EVALUATION, REPORT))
+
+
 def finished(run: Run) -> None:
     """Measure the run at several depths, let it speak, write its report, and say what to do next."""
     if not _speaks():
@@ -39,7 +49,7 @@ def finished(run: Run) -> None:
     path = quote(str(run.folder.path))
     _measure(console, run)
     _show_sample(console, load(run.folder))
-    console.print(f"[bold]report[/]  {_report(run)}\n", soft_wrap=True)
+    console.print(f"[bold]report[/]  {write_report(run.folder)}\n", soft_wrap=True)
     ways = {
         "let it go on from your words": f'loopverse sample {path} --prompt "..."',
         "measure it at depths of your choice": f"loopverse evaluate {path} --loops 1,2,4,8,16",
@@ -52,7 +62,7 @@ def finished_in_sweep(run: Run) -> None:
     """Measure the run at several depths and write its report."""
     if _speaks():
         _measure(Console(highlight=False), run)
-        _report(run)
+        write_report(run.folder)
 
 
 def sweep_finished(runs: list[Run]) -> None:
@@ -60,7 +70,7 @@ def sweep_finished(runs: list[Run]) -> None:
     if not _speaks() or not runs:
         return
     console = Console(highlight=False)
-    tables = {run.folder.path: DepthTable.load(run.folder.path / FILE) for run in runs}
+    tables = {run.folder.path: DepthTable.load(run.folder.path / EVALUATION) for run in runs}
     metric = next(iter(tables.values())).metric
     console.print(f"[bold]{metric}[/] of the sweep, held-out data, lower is better")
     for path, table in tables.items():
@@ -72,12 +82,6 @@ def _measure(console: Console, run: Run) -> None:
     table = evaluate_run(run.folder)
     console.print()
     show_depths(console, table)
-
-
-def _report(run: Run) -> Path:
-    from loopverse.analysis.report import write_report  # here: training need not wait for plots
-
-    return write_report(run.folder.path)
 
 
 def _show_sample(console: Console, run: LoadedRun) -> None:

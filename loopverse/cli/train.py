@@ -18,11 +18,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from loopverse.cli.mistakes import say
-from loopverse.cli.outcome import finished, finished_in_sweep, stopped, sweep_finished
+from loopverse.cli.outcome import (
+    complete,
+    finished,
+    finished_in_sweep,
+    stopped,
+    sweep_finished,
+)
 from loopverse.cli.settings import show_settings
 from loopverse.errors import UserError
 from loopverse.training import Run, RunFolder, train
-from loopverse.training.checkpoint import read_progress
 from loopverse.training.compose import build, compose
 from loopverse.training.explain import explained
 from loopverse.training.names import check_overrides, likely_settings, parsed, trials
@@ -117,9 +122,8 @@ def _resume(path: str, others: Sequence[str]) -> int:
     if not path:
         raise UserError("run= needs a run folder to go on with, such as run=runs/NAME")
     folder = RunFolder.open(path)
-    latest = folder.latest()
-    steps = folder.config.training.steps
-    if latest is not None and read_progress(latest).step >= steps:
+    if complete(folder):
+        steps = folder.config.training.steps
         print(f"{path} is finished: all {steps} steps are done")
         return 0
     run = train(run=folder, reporter=console_reporter())

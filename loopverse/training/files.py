@@ -1,12 +1,14 @@
 """Files and folders that are either complete on disk or not there."""
 
 import errno
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -26,6 +28,26 @@ def write_text(path: Path, text: str) -> None:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file, atomically."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged and cannot be read as JSON") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged: expected an object")
+    return content
 
 
 @contextmanager

@@ -88,7 +88,8 @@ def train(
     clock = time.perf_counter() - progress.seconds
     late = Late()
     stopping = False
-    value = None
+    # Of a run that was killed after its last checkpoint, only the summary is missing.
+    value = progress.value if progress.step >= settings.steps else None
 
     def settle(reading: Reading | None) -> None:
         """Check and log a step whose figures have arrived."""
@@ -157,7 +158,7 @@ def train(
                 reporter.saved(progress.step)
             if leave:
                 break
-        if value is not None:
+        if value is not None and progress.step >= settings.steps:
             session.summarise(value)
     return Run(session.folder, progress, settings.steps, interrupt.signal)
 

@@ -9,7 +9,6 @@ tensorboard/      the same figures for TensorBoard
 summary.json      the outcome, once training is done
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,14 @@ from loopverse.training import checkpoint
 from loopverse.training.checkpoint import DamagedError, Progress
 from loopverse.training.config import TrainConfig, load_config, save_config
 from loopverse.training.ema import Average
-from loopverse.training.files import discard, new_folder, refusals_explained, sweep, write_text
+from loopverse.training.files import (
+    discard,
+    new_folder,
+    read_json,
+    refusals_explained,
+    sweep,
+    write_json,
+)
 from loopverse.training.rows import Row, Rows
 
 FORMAT = 1
@@ -108,15 +114,13 @@ class RunFolder:
     @property
     def facts(self) -> Row:
         """What `run.json` says: format, versions, precision, device."""
-        try:
-            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(
-                f"{self.path / 'run.json'} is damaged and cannot be read as JSON"
-            ) from error
-        if not isinstance(facts, dict):
-            raise UserError(f"{self.path / 'run.json'} is damaged: expected an object")
-        return facts
+        return read_json(self.path / "run.json")
+
+    @property
+    def summary(self) -> Row | None:
+        """The outcome, `summary.json`; None until all steps are done."""
+        path = self.path / "summary.json"
+        return read_json(path) if path.exists() else None
 
     @property
     def config(self) -> TrainConfig:
@@ -250,8 +254,3 @@ class RunFolder:
         if not good:
             return "no checkpoint of this run is good: start a new run"
         return f"{good[-1]} is good: remove {' and '.join(damaged)} to use it"
-
-
-def write_json(path: Path, content: Row) -> None:
-    """Replace a JSON file, atomically."""
-    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -29,8 +29,9 @@ from loopverse.training.checkpoint import Progress
 from loopverse.training.config import TrainConfig
 from loopverse.training.ema import Average
 from loopverse.training.evaluation import evaluate
+from loopverse.training.files import write_json
 from loopverse.training.rows import Row
-from loopverse.training.runs import RunFolder, write_json
+from loopverse.training.runs import RunFolder
 from loopverse.training.seeding import stream
 from loopverse.training.tracking import check_trackers, trackers
 

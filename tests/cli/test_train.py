@@ -145,6 +145,21 @@ def test_a_run_goes_on_where_it_was_stopped(loopverse: Command, tmp_path: Path) 
     assert (again.status, again.out) == (0, "runs/one is finished: all 6 steps are done\n")
 
 
+@pytest.mark.parametrize("lost", ["summary.json", "evaluation.json", "report.html"])
+def test_a_run_that_was_killed_after_its_last_step_gets_what_is_missing(
+    loopverse: Command, tmp_path: Path, lost: str
+) -> None:
+    assert loopverse("train", "name=one", *QUICK).status == 0
+    run = tmp_path / "runs" / "one"
+    (run / lost).unlink()
+    answer = loopverse("train", "run=runs/one")
+    assert answer.status == 0, answer.err
+    assert "report  runs/one/report.html" in answer.out
+    assert json.loads((run / "summary.json").read_text())["step"] == 2
+    assert {"evaluation.json", "report.html"} <= {path.name for path in run.iterdir()}
+    assert "is finished" in loopverse("train", "run=runs/one").out
+
+
 def test_going_on_takes_no_other_setting(loopverse: Command, refusal: Refusal) -> None:
     assert loopverse("train", "name=one", *QUICK).status == 0
     for word in ("training.steps=9", "-m", "core=plain", "run=runs/two"):

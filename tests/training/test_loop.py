@@ -132,6 +132,23 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert (folder.path / "metrics.jsonl").read_text() == before
 
 
+def test_a_run_that_was_killed_before_its_summary_gets_it_on_resume(tmp_path: Path) -> None:
+    folder = train(toy.toy_config(tmp_path)).folder
+    summary, rows = folder.summary, folder.rows.read()
+    (folder.path / "summary.json").unlink()
+    assert folder.summary is None
+    assert train(run=folder).finished
+    assert folder.summary == summary
+    assert folder.rows.read() == rows
+
+
+def test_a_run_that_was_stopped_has_no_summary(tmp_path: Path) -> None:
+    heard = Heard({4: lambda: os.kill(os.getpid(), signal.SIGTERM)})  # evaluated at 3
+    run = train(toy.toy_config(tmp_path), reporter=heard)
+    assert run.folder.rows.read("valid")
+    assert (run.finished, run.folder.summary) == (False, None)
+
+
 def test_a_run_is_started_or_gone_on_with_and_not_both(tmp_path: Path) -> None:
     config = toy.toy_config(tmp_path)
     folder = train(config).folder
