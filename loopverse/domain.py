@@ -100,14 +100,21 @@ class Think(Protocol):
     """The core with a plan bound to it: all that a domain sees of it."""
 
     def __call__(
-        self, inputs: CoreInput, carry: Float[Tensor, "b t d"] | None = None, outer: float = 0.0
+        self,
+        inputs: CoreInput,
+        carry: Float[Tensor, "b t d"] | None = None,
+        outer: float | Float[Tensor, " b"] = 0.0,
+        keep: Float[Tensor, "b t"] | None = None,
     ) -> Thought:
         """Read the input as often as the plan says.
 
         Args:
             inputs: what to read.
             carry: the state to start from, in domains that are recurrent in time.
-            outer: where the domain's outer process stands, in [0, 1] (denoising, horizon).
+            outer: where the domain's outer process stands, in [0, 1] (denoising, horizon): 0 where it
+                begins, 1 where it ends; one number, or one per row.
+            keep: how much of `carry` each unit starts from, in [0, 1], the rest being a new state;
+                None: all of it. 0 forgets: where an episode ended, where a token changed.
         """
         ...
 
@@ -148,10 +155,15 @@ class Sample:
     Attributes:
         row: which prompt it continues.
         text: the piece, as a person reads it.
+        whole: the piece holds the prompt too, and all that there is to say of the row: a text that does
+            not grow at its end.
+        draft: what the row looks like on the way; it is shown, then replaced, and never kept.
     """
 
     row: int
     text: str
+    whole: bool = False
+    draft: bool = False
 
 
 class DomainAdapter(nn.Module, ABC):
@@ -166,6 +178,8 @@ class DomainAdapter(nn.Module, ABC):
 
     Config: ClassVar[type]
     """A dataclass: the domain's settings, whose defaults run on a laptop."""
+    Sampling: ClassVar[type[SampleSettings]] = SampleSettings
+    """What can be asked of `sample`: a dataclass that adds the domain's own settings."""
     metric: ClassVar[str]
     """The headline metric: lower is better, its unit in its name (`bits_per_byte`)."""
 

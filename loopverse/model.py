@@ -13,6 +13,7 @@ from loopverse.depth import (
     FixedDepth,
     Full,
     Halting,
+    LoopBudget,
     LoopGradient,
     LoopObjective,
     LoopPlan,
@@ -29,7 +30,8 @@ class Binding:
 
     Attributes:
         model: whose core thinks.
-        depth: loops of a call.
+        depth: loops of a call; on average, where there is a budget.
+        budget: how the loops are shared out over the domain's outer process; None: evenly.
         noise: where random initial states come from.
         halting: when to stop early.
         gradient: how to differentiate.
@@ -46,26 +48,52 @@ class Binding:
     objective: LoopObjective = field(default_factory=Final)
     observe: Callable[[LoopResult], None] | None = None
     tap: Callable[[int, Tensor], None] | None = None
+    budget: LoopBudget | None = None
 
     def __call__(
-        self, inputs: CoreInput, carry: Float[Tensor, "b t d"] | None = None, outer: float = 0.0
+        self,
+        inputs: CoreInput,
+        carry: Float[Tensor, "b t d"] | None = None,
+        outer: float | Float[Tensor, " b"] = 0.0,
+        keep: Float[Tensor, "b t"] | None = None,
     ) -> Thought:
         """Think once; see `loopverse.domain.Think`."""
         plan = LoopPlan(
-            depth=self.depth,
+            depth=self._depth(outer),
             halting=self.halting,
             gradient=self.gradient,
             head=self.model.head,
             keep_states=self.objective.every_loop,
         )
         output = self.model.core(
-            inputs, plan, self.noise, carry=carry, read=self.model.adapter.predict, tap=self.tap
+            inputs,
+            plan,
+            self.noise,
+            carry=carry,
+            keep=keep,
+            read=self.model.adapter.predict,
+            tap=self.tap,
         )
         if self.observe is not None:
             self.observe(output.result)
         states = output.result.states or [output.result.z]
         weights, extra = self.objective.weights(states, self.model.head)
         return Thought(output.readouts, output.result, weights, extra)
+
+    def _depth(self, outer: float | Tensor) -> int | Tensor:
+        """Loops of this call: one number where all rows agree, which is the fast path."""
+        if self.budget is None:
+            return self.depth
+        if isinstance(self.depth, Tensor):
+            raise ValueError(
+                "one depth per sequence and a budget both decide the depth: bind a single number of loops"
+            )
+        places = outer if isinstance(outer, Tensor) else torch.tensor([outer])
+        loops = self.budget.loops(self.depth, places.cpu())
+        shallowest, deepest = int(loops.min()), int(loops.max())
+        if shallowest == deepest or self.halting.adaptive:
+            return deepest
+        return loops
 
 
 class LoopedModel(nn.Module):
@@ -109,6 +137,7 @@ class LoopedModel(nn.Module):
         halting: Halting | None = None,
         observe: Callable[[LoopResult], None] | None = None,
         tap: Callable[[int, Tensor], None] | None = None,
+        budget: LoopBudget | None = None,
     ) -> Think:
         """A `think` for use: the same answer in any batch, cached or not.
 
@@ -118,6 +147,7 @@ class LoopedModel(nn.Module):
             halting: when to stop early; default: never.
             observe: called with the result of each call.
             tap: called after each single loop, with its index and state.
+            budget: how the loops are shared out over the domain's outer process; `depth` is their mean.
         """
         return Binding(
             self,
@@ -126,6 +156,7 @@ class LoopedModel(nn.Module):
             halting=halting or FixedDepth(),
             observe=observe,
             tap=tap,
+            budget=budget,
         )
 
     def forward(

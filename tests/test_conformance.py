@@ -21,6 +21,13 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"context": 24, "tokenizer": "bpe", "vocab_size": 300, "tie_embeddings": True},
         {"context": 24, "separate_documents": True, "scale_embedding": False},
     ],
+    "masked_diffusion": [
+        {"context": 24},
+        {"context": 24, "masking": "fixed_count", "draws": 2, "tie_embeddings": True},
+        {"context": 24, "masking": "independent", "separate_documents": True},
+        {"context": 24, "condition_on_noise": True},
+        {"context": 24, "carry": True},
+    ],
 }
 """Settings that each domain is checked with: small, and every branch once."""
 
@@ -58,6 +65,4 @@ def test_our_domain_keeps_the_contract(
     name: str, settings: dict[str, Any], check: Check, corpus: Path
 ) -> None:
     adapter = load_domain(name)
-    if name == "autoregressive":
-        settings = {**settings, "corpus": str(corpus)}
-    check(adapter, adapter.Config(**settings))
+    check(adapter, adapter.Config(**settings, corpus=str(corpus)))

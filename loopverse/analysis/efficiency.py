@@ -119,7 +119,11 @@ class _Listener:
     calls: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __call__(
-        self, inputs: CoreInput, carry: Tensor | None = None, outer: float = 0.0
+        self,
+        inputs: CoreInput,
+        carry: Tensor | None = None,
+        outer: float | Tensor = 0.0,
+        keep: Tensor | None = None,
     ) -> Thought:
         rows, length, _ = inputs.x.shape
         past = inputs.cache.length if inputs.cache is not None else 0

@@ -3,6 +3,14 @@
 Nothing in here knows of models: it sees tensors and a `step`.
 """
 
+from loopverse.depth.budget import (
+    Decreasing,
+    Even,
+    Increasing,
+    LoopBudget,
+    Peaked,
+    Table,
+)
 from loopverse.depth.gradient import (
     AdjointReport,
     Checkpointed,
@@ -19,6 +27,7 @@ from loopverse.depth.objective import Every, Expected, Final, LoopObjective
 from loopverse.depth.plan import LoopPlan, LoopResult
 from loopverse.depth.schedule import (
     Constant,
+    InverseCost,
     LognormalPoisson,
     LoopSchedule,
     Poisson,
@@ -32,6 +41,8 @@ __all__ = [
     "AdjointReport",
     "Checkpointed",
     "Constant",
+    "Decreasing",
+    "Even",
     "Every",
     "ExitGate",
     "ExitHead",
@@ -42,18 +53,23 @@ __all__ = [
     "Full",
     "Halting",
     "Implicit",
+    "Increasing",
+    "InverseCost",
     "LognormalPoisson",
+    "LoopBudget",
     "LoopGradient",
     "LoopObjective",
     "LoopPlan",
     "LoopResult",
     "LoopSchedule",
     "OneStep",
+    "Peaked",
     "Phantom",
     "Poisson",
     "Ramp",
     "Solution",
     "Step",
+    "Table",
     "Truncated",
     "Uniform",
     "iterate",

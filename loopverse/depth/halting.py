@@ -85,11 +85,13 @@ class FixedPoint(Halting):
         tolerance: relative change below which a unit has settled.
         norm: "l2" or "inf", over the channels of a unit.
         min_loops: loops every unit gets.
+        per: "unit", or "sequence": the mean change of its units stops a whole sequence (LoopMDM).
     """
 
     tolerance: float = 0.03
     norm: str = "l2"
     min_loops: int = 1
+    per: str = "unit"
     adaptive: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -99,6 +101,8 @@ class FixedPoint(Halting):
             raise ValueError(f'halting.norm must be "l2" or "inf", got "{self.norm}"')
         if self.min_loops < 1:
             raise ValueError(f"halting.min_loops must be at least 1, got {self.min_loops}")
+        if self.per not in ("unit", "sequence"):
+            raise ValueError(f'halting.per must be "unit" or "sequence", got "{self.per}"')
 
     def update(
         self,
@@ -112,7 +116,10 @@ class FixedPoint(Halting):
         order = 2.0 if self.norm == "l2" else float("inf")
         change = torch.linalg.vector_norm((after - before).float(), order, dim=-1)
         size = torch.linalg.vector_norm(after.float(), order, dim=-1)
-        settled = change < self.tolerance * (size + 1e-8)
+        relative = change / (size + 1e-8)
+        if self.per == "sequence":
+            relative = relative.mean(dim=1, keepdim=True).expand_as(relative)
+        settled = relative < self.tolerance
         return memory, settled & (i + 1 >= self.min_loops)
 
 

@@ -91,6 +91,45 @@ class Uniform(LoopSchedule):
 
 
 @dataclass
+class InverseCost(LoopSchedule):
+    """Depths from `low` to `high`, each with a probability inverse to the cost of a step that deep.
+
+    So that every depth gets the same share of the FLOPs, not of the steps. The cost of depth `n` is
+    `prelude + n * loop + coda` layers.
+
+    Attributes:
+        low: smallest depth.
+        high: largest depth, included.
+        prelude: layers before the loop.
+        loop: looped layers.
+        coda: layers after the loop.
+    """
+
+    low: int = 1
+    high: int = 4
+    prelude: int = 1
+    loop: int = 2
+    coda: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("schedule.low", self.low, 1)
+        _at_least("schedule.high", self.high, self.low, name_of_least="schedule.low")
+        for name in ("prelude", "loop", "coda"):
+            _at_least(f"schedule.{name}", getattr(self, name), 1 if name == "loop" else 0)
+
+    def draw(self, batch_size: int, *, rng: torch.Generator, **_: Any) -> int:
+        depths = torch.arange(self.low, self.high + 1)
+        cost = self.prelude + depths * self.loop + self.coda
+        return int(depths[torch.multinomial(1 / cost, 1, generator=rng)])
+
+    def typical(self) -> int:
+        return self.high
+
+    def largest(self) -> int:
+        return self.high
+
+
+@dataclass
 class Poisson(LoopSchedule):
     """Poisson depths, at least one (Parcae, 2604.12946; LoopWM, 2606.18208).
 

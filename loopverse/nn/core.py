@@ -112,6 +112,7 @@ class RecurrentCore(nn.Module):
         noise: Noise,
         *,
         carry: Float[Tensor, "b t d"] | None = None,
+        keep: Float[Tensor, "b t"] | None = None,
         read: Callable[[Tensor], Distribution] | None = None,
         tap: Callable[[int, Tensor], None] | None = None,
     ) -> CoreOutput:
@@ -122,6 +123,8 @@ class RecurrentCore(nn.Module):
             plan: how deep, when to stop, how to differentiate.
             noise: where an initial state drawn at random comes from.
             carry: an initial state from an earlier call, instead of a new one.
+            keep: how much of `carry` each unit starts from, in [0, 1], the rest being a new state;
+                None: all of it.
             read: turns a readout into the domain's predictive distribution.
             tap: called after each loop with its index and the state.
 
@@ -129,14 +132,16 @@ class RecurrentCore(nn.Module):
             ValueError: input of another width, a condition that is missing or not expected, more loops
                 than an untied core has.
         """
-        self._check(inputs, carry)
+        self._check(inputs, carry, keep)
         self._check_plan(plan)
         x = _in_autocast(inputs.x)
         context = self._context(inputs, x.dtype)
         e = self.prelude_norm(self.prelude(x, context))
-        if carry is None:
+        if carry is None or keep is not None:
             positions = self._positions(inputs).expand(inputs.x.shape[:2])
             z = self.config.init.start(e, positions, noise)
+            if carry is not None and keep is not None:
+                z = torch.lerp(z, carry.to(z.dtype), keep[..., None].to(z.dtype))
         else:
             z = carry.to(e.dtype)
 
@@ -177,7 +182,7 @@ class RecurrentCore(nn.Module):
             return start + torch.arange(inputs.x.shape[1], device=inputs.x.device)[None]
         return start + (inputs.attend.padding.long().cumsum(dim=1) - 1).clamp(min=0)
 
-    def _check(self, inputs: CoreInput, carry: Tensor | None) -> None:
+    def _check(self, inputs: CoreInput, carry: Tensor | None, keep: Tensor | None) -> None:
         width = self.config.width
         if inputs.x.ndim != 3 or inputs.x.shape[2] != width:
             raise ValueError(
@@ -190,12 +195,15 @@ class RecurrentCore(nn.Module):
                 "match what the domain's embed returns as cond"
             )
         batch, length, _ = inputs.x.shape
+        if keep is not None and carry is None:
+            raise ValueError("keep says how much of a carried state to start from: pass carry too")
         for name, tensor, expected in (
             ("attend.padding", inputs.attend.padding, [batch, length]),
             ("attend.segments", inputs.attend.segments, [batch, length]),
             ("positions", inputs.positions, [batch, length]),
             ("cond", inputs.cond, [batch, width]),
             ("carry", carry, [batch, length, width]),
+            ("keep", keep, [batch, length]),
         ):
             if tensor is not None and list(tensor.shape) != expected:
                 raise ValueError(

@@ -94,11 +94,18 @@ def padding_counts_nothing_and_is_not_read(bench: Bench) -> None:
         )
     think = model.bind(LOOPS)
 
-    def spoiled(inputs: CoreInput, carry: Tensor | None = None, outer: float = 0.0) -> Thought:
+    def spoiled(
+        inputs: CoreInput,
+        carry: Tensor | None = None,
+        outer: float | Tensor = 0.0,
+        keep: Tensor | None = None,
+    ) -> Thought:
         present = inputs.attend.padding
         assert present is not None  # this batch has padding
         noise = torch.randn(inputs.x.shape, generator=torch.Generator().manual_seed(0))
-        return think(replace(inputs, x=inputs.x.where(present[..., None], noise)), carry, outer)
+        return think(
+            replace(inputs, x=inputs.x.where(present[..., None], noise)), carry, outer, keep
+        )
 
     before = float(outcome.loss)
     after = float(bench.outcome(model, batch, think=spoiled).loss)

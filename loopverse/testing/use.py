@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from loopverse.domain import DomainAdapter, Sample, SampleSettings
+from loopverse.domain import DomainAdapter, Sample
 from loopverse.model import LoopedModel
 from loopverse.testing.bench import LOOPS, Bench, global_seed
 from loopverse.testing.checking import check
@@ -90,7 +90,7 @@ def _sampling_model(bench: Bench) -> LoopedModel:
 
 
 def _samples(model: LoopedModel, prompts: list[str], chance: int = 0) -> list[Sample]:
-    settings = SampleSettings(length=8, temperature=1.0)
+    settings = model.adapter.Sampling(length=8, temperature=1.0)
     with torch.no_grad(), global_seed(chance):
         return list(model.adapter.sample(model.bind(LOOPS), prompts, settings))
 
@@ -98,6 +98,6 @@ def _samples(model: LoopedModel, prompts: list[str], chance: int = 0) -> list[Sa
 def _joined(pieces: list[Sample]) -> dict[int, str]:
     """The text of every row."""
     texts: dict[int, str] = {}
-    for piece in pieces:
+    for piece in (piece for piece in pieces if not piece.draft):
         texts[piece.row] = texts.get(piece.row, "") + piece.text
     return texts

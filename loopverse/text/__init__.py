@@ -1,6 +1,7 @@
 """Text for domains: corpora, tokenisers, windows over token ids, and what every text domain shares."""
 
 from loopverse.text.cache import TokenisedCorpus, learn_bpe, tokenise
+from loopverse.text.choice import Draws, choose, source
 from loopverse.text.corpus import Corpus, Document, Limited
 from loopverse.text.domain import TextConfig, TextDomain
 from loopverse.text.metrics import BitsPerByte
@@ -24,6 +25,7 @@ __all__ = [
     "Corpus",
     "DatasetRows",
     "Document",
+    "Draws",
     "Files",
     "Limited",
     "TextConfig",
@@ -34,9 +36,11 @@ __all__ = [
     "TokenisedCorpus",
     "Tokenizer",
     "cache_root",
+    "choose",
     "learn_bpe",
     "load_tokenizer",
     "open_corpus",
+    "source",
     "stdlib",
     "tokenise",
 ]

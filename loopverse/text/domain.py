@@ -15,7 +15,7 @@ from loopverse.text.cache import learn_bpe, tokenise
 from loopverse.text.corpus import Corpus
 from loopverse.text.metrics import BitsPerByte
 from loopverse.text.prediction import TokenDistribution
-from loopverse.text.sources import open_corpus
+from loopverse.text.sources import anchored, open_corpus
 from loopverse.text.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 from loopverse.text.windows import TokenWindows
 
@@ -51,6 +51,9 @@ class TextConfig:
     separate_documents: bool = False
     tie_embeddings: bool = False
     scale_embedding: bool = True
+
+    def __post_init__(self) -> None:
+        self.corpus = anchored(self.corpus)  # a run is resumed and evaluated from other folders
 
 
 class TextDomain(DomainAdapter):

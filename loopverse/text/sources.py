@@ -47,6 +47,18 @@ def open_corpus(
     return corpus if limit is None else Limited(corpus, limit)
 
 
+def anchored(spec: str) -> str:
+    """The same source from whatever folder it is asked for: paths made absolute, nothing opened."""
+    kind = "hf:" if spec.startswith("hf:") else ""
+    path = Path(spec.removeprefix(kind)).expanduser()
+    if spec == "stdlib" or (kind and not path.exists()):
+        return spec
+    here = str(Path.cwd())
+    if glob.has_magic(spec) and not path.exists():
+        here = glob.escape(here)  # the folder we are in is no pattern, whatever its name
+    return kind + str(Path(here, path))
+
+
 @dataclass
 class Files(Corpus):
     """Files as documents; of a `.jsonl` file, every line is one.

@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, type]] = {
     "schedule": {
         "constant": depth.Constant,
         "uniform": depth.Uniform,
+        "inverse_cost": depth.InverseCost,
         "poisson": depth.Poisson,
         "lognormal_poisson": depth.LognormalPoisson,
         "ramp": depth.Ramp,

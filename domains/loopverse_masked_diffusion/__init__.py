@@ -1,0 +1,25 @@
+"""The masked-diffusion domain: text all at once, from a part of it that is visible."""
+
+from loopverse_masked_diffusion.adapter import MaskedDiffusion, MaskedDiffusionConfig
+from loopverse_masked_diffusion.likelihood import Bound, nelbo
+from loopverse_masked_diffusion.masking import (
+    MASKINGS,
+    FixedCount,
+    Independent,
+    LowDiscrepancy,
+    Masked,
+    Masking,
+)
+
+__all__ = [
+    "MASKINGS",
+    "Bound",
+    "FixedCount",
+    "Independent",
+    "LowDiscrepancy",
+    "Masked",
+    "MaskedDiffusion",
+    "MaskedDiffusionConfig",
+    "Masking",
+    "nelbo",
+]
