@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from loopverse.text import Corpus, open_corpus
+from loopverse.text import Corpus, TextConfig, open_corpus
+from loopverse.text.sources import anchored
+from loopverse.training.compose import compose
+from loopverse.training.config import load_config, save_config
 
 
 def texts(corpus: Corpus) -> dict[str, str]:
@@ -69,6 +72,30 @@ def test_a_glob_finds_files_in_any_folder(
         path.relative_to(folder).as_posix(): path.read_text()
         for path in sorted(folder.rglob("*.txt"))
     }
+
+
+@pytest.mark.parametrize("spec", ["corpus", "corpus/part0/00.txt", "corpus/**/*0.txt", "./corpus"])
+@pytest.mark.parametrize("name", ["work", "work [old]"])
+def test_a_relative_source_is_the_same_from_any_folder(
+    spec: str, name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    folder.rename(tmp_path / name / "corpus")
+    monkeypatch.chdir(tmp_path / name)
+    here, config = texts(open_corpus(spec)), TextConfig(spec)
+    monkeypatch.chdir(tmp_path)
+    assert here
+    assert texts(open_corpus(config.corpus)) == here
+    assert anchored(config.corpus) == config.corpus
+
+
+def test_only_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows").mkdir()
+    for spec in ("stdlib", "hf:name", "hf:owner/name:config", "/text/one.txt"):
+        assert anchored(spec) == spec
+    assert anchored("hf:rows") == f"hf:{tmp_path / 'rows'}"
+    assert anchored("~/text") == str(Path.home() / "text")
 
 
 def test_the_lines_of_a_jsonl_file_are_documents(tmp_path: Path) -> None:
@@ -220,3 +247,12 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert "pip install 'loopverse[text]'" in refusal("hf:anything")
+
+
+def test_a_run_finds_its_relative_corpus_from_any_folder(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_config(compose(["domain.corpus=corpus"]), tmp_path)
+    monkeypatch.chdir(folder)
+    assert load_config(tmp_path).domain.corpus == str(folder)
