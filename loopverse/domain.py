@@ -182,6 +182,8 @@ class DomainAdapter(nn.Module, ABC):
     """What can be asked of `sample`: a dataclass that adds the domain's own settings."""
     metric: ClassVar[str]
     """The headline metric: lower is better, its unit in its name (`bits_per_byte`)."""
+    unit: ClassVar[str] = "units"
+    """What there is one loss for, as counts of it are shown, in the plural (`tokens`)."""
 
     def __init__(self, config: Any, width: int) -> None:
         super().__init__()

@@ -46,6 +46,7 @@ class Toy(DomainAdapter):
 
     Config = ToyConfig
     metric = "nats_per_bit"
+    unit = "bits"
 
     def __init__(self, config: ToyConfig, width: int) -> None:
         super().__init__(config, width)

@@ -102,7 +102,7 @@ def train(
             reporter.trained(row)
 
     with (
-        reporter.watching(session.folder, progress, settings.steps, session.model.adapter.metric),
+        reporter.watching(session.folder, progress, settings.steps, session.model.adapter),
         refusals_explained(session.folder.path),
         session.writing(),
         Interrupt() as interrupt,

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from loopverse.domain import DomainAdapter
 from loopverse.training.checkpoint import Progress
 from loopverse.training.rows import Row
 from loopverse.training.runs import RunFolder
@@ -24,9 +25,9 @@ class Reporter:
 
     @contextmanager
     def watching(
-        self, folder: RunFolder, progress: Progress, steps: int, metric: str
+        self, folder: RunFolder, progress: Progress, steps: int, domain: DomainAdapter
     ) -> Iterator[None]:
-        """Around the whole training, from `progress` to `steps`; `metric` is the headline's name."""
+        """Around the whole training, from `progress` to `steps`; `domain` names what is counted."""
         yield
 
     def trained(self, row: Row) -> None:
@@ -52,6 +53,7 @@ class Pulse:
         depth: loops of the last step.
         speed: units a second.
         pace: seconds a step takes, evaluation and checkpoints included.
+        unit: what units are called.
     """
 
     metric: str
@@ -62,6 +64,7 @@ class Pulse:
     depth: float = 0.0
     speed: float | None = None
     pace: float | None = None
+    unit: str = "units"
     _seconds: float | None = None
 
     def trained(self, row: Row) -> None:
@@ -79,7 +82,7 @@ class Pulse:
         if self.value is not None:
             parts += [f"{self.metric} {self.value:.3f}"]
         if self.speed is not None:
-            parts += [f"depth {self.depth:.3g}", f"{_count(self.speed)} units/s"]
+            parts += [f"depth {self.depth:.3g}", f"{_count(self.speed)} {self.unit}/s"]
         if self.pace is not None and self.step < self.steps:
             left = timedelta(seconds=round(self.pace * (self.steps - self.step)))
             parts += [f"{left} left"]
@@ -99,9 +102,9 @@ class ConsoleReporter(Reporter):
 
     @contextmanager
     def watching(
-        self, folder: RunFolder, progress: Progress, steps: int, metric: str
+        self, folder: RunFolder, progress: Progress, steps: int, domain: DomainAdapter
     ) -> Iterator[None]:
-        self.pulse = Pulse(metric, progress.step, steps)
+        self.pulse = Pulse(domain.metric, progress.step, steps, unit=domain.unit)
         verb = f"going on from step {progress.step}" if progress.step else "training"
         self.say(f"{verb}: {folder.path}")
         with self.showing():

@@ -70,6 +70,8 @@ def test_a_whole_run_has_every_section(html: str, run: RunFolder) -> None:
         assert heading in page.text
     assert page.tags.count("svg") == 1 + 6  # the mark, and six figures
     assert "finished" in page.text
+    assert "bits trained on" in page.text  # the toy's units
+    assert "bits a second" in page.text
     value = DepthTable.load(run.path / "evaluation.json").reference.metrics["nats_per_bit"]
     assert f"{value:.3f}" in page.text
 

@@ -17,11 +17,11 @@ def row(step: int, **values: float) -> dict:
 
 
 def test_the_line_shows_step_loss_metric_depth_speed_and_time_left() -> None:
-    pulse = Pulse("bits_per_byte", 0, 100, value=1.25)
+    pulse = Pulse("bits_per_byte", 0, 100, value=1.25, unit="tokens")
     pulse.trained(row(1))
     pulse.trained(row(2))
     assert str(pulse) == (
-        "step 2/100  loss 2.000  bits_per_byte 1.250  depth 4  1.5k units/s  0:00:49 left"
+        "step 2/100  loss 2.000  bits_per_byte 1.250  depth 4  1.5k tokens/s  0:00:49 left"
     )
 
 
@@ -43,7 +43,7 @@ def test_plain_lines_tell_the_folder_and_every_evaluation(tmp_path: Path) -> Non
     lines = written.getvalue().splitlines()
     assert lines[0] == f"training: {tmp_path / 'run'}"
     assert sum("nats_per_bit" in line and "held out" in line for line in lines) == 2
-    assert any(line.startswith("step 4/6  loss") for line in lines)
+    assert any(line.startswith("step 4/6  loss") and " bits/s  " in line for line in lines)
 
 
 def test_a_terminal_gets_a_line_that_is_redrawn(tmp_path: Path) -> None:
