@@ -10,6 +10,7 @@ from loopverse_masked_diffusion.masking import (
     Masked,
     Masking,
 )
+from loopverse_masked_diffusion.retrofit import loopify
 
 __all__ = [
     "MASKINGS",
@@ -21,5 +22,6 @@ __all__ = [
     "MaskedDiffusion",
     "MaskedDiffusionConfig",
     "Masking",
+    "loopify",
     "nelbo",
 ]

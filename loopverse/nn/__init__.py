@@ -18,6 +18,7 @@ from loopverse.nn.injection import (
     Scaled,
 )
 from loopverse.nn.norm import RMSNorm
+from loopverse.nn.retrofit import loopify_core
 from loopverse.nn.rotary import rotary_angles, rotate
 from loopverse.nn.state import (
     Embed,
@@ -63,6 +64,7 @@ __all__ = [
     "Zeros",
     "init_weights",
     "load_weights",
+    "loopify_core",
     "rotary_angles",
     "rotate",
 ]
