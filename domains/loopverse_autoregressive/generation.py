@@ -1,6 +1,5 @@
 """Continuing texts token by token, many at a time, with a cache or without."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,7 +10,7 @@ from torch.distributions import Categorical
 
 from loopverse.domain import SampleSettings, Think
 from loopverse.nn import Attend, CoreInput, KVCache
-from loopverse.text import Tokenizer
+from loopverse.text import Draws, Tokenizer, choose
 
 
 class Reader(ABC):
@@ -139,14 +138,20 @@ def generate(
             )
     if not prompts:
         return
-    sources = [_source(settings.seed, number) for number in numbers]
+    draws = Draws(settings.seed)
     left = [min(settings.length, context - len(prompt) + 1) for prompt in prompts]
     device = prompts[0].device
     tokens, present = _padded(prompts, tokenizer.padding)
     while numbers:
         scores = reader.read(tokens, present)
         scores[:, tokenizer.padding] = -torch.inf
-        chosen = choose(scores, settings, sources)
+        chosen = choose(
+            scores,
+            draws.uniform(torch.tensor(numbers), 1)[:, 0],
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+        )
         going = []
         for index, token in enumerate(chosen.tolist()):
             left[index] -= 1
@@ -155,45 +160,10 @@ def generate(
                 if left[index]:
                     going.append(index)
         if len(going) < len(numbers):
-            numbers, sources, left = (
-                [items[index] for index in going] for items in (numbers, sources, left)
-            )
+            numbers, left = ([items[index] for index in going] for items in (numbers, left))
             reader.keep(torch.tensor(going, dtype=torch.long, device=device))
         tokens = chosen.to(device)[going, None]
         present = torch.ones_like(tokens, dtype=torch.bool)
-
-
-def choose(
-    scores: Float[Tensor, "b vocab"],
-    settings: SampleSettings,
-    sources: Sequence[torch.Generator],
-) -> Int[Tensor, " b"]:
-    """One token for each row, on the CPU.
-
-    First the temperature, then the `top_k` most likely, then of these the most likely that together
-    have `top_p`. Drawn by inverting the cumulative distribution at one uniform number a row, so that
-    a row uses as much of its generator in any batch.
-    """
-    if settings.temperature == 0:
-        return scores.argmax(dim=-1).cpu()
-    ranked, tokens = (scores.double().cpu() / settings.temperature).sort(
-        descending=True, stable=True
-    )
-    if settings.top_k:
-        ranked[:, settings.top_k :] = -torch.inf
-    mass = ranked.softmax(dim=-1)
-    before = mass.cumsum(dim=-1) - mass
-    mass = mass.masked_fill(before >= settings.top_p, 0.0)
-    reached = mass.cumsum(dim=-1)
-    draws = torch.cat([torch.rand(1, 1, generator=rng, dtype=torch.double) for rng in sources])
-    index = (reached <= draws * reached[:, -1:]).sum(dim=-1, keepdim=True)
-    return tokens.gather(1, index)[:, 0]
-
-
-def _source(seed: int, number: int) -> torch.Generator:
-    """The generator of one prompt, the same on every machine."""
-    address = hashlib.sha256(f"sample {seed} {number}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(address[:8], "big") >> 1)
 
 
 def _padded(prompts: Sequence[Tensor], padding: int) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ def choose(
         top_k: 0: all.
         top_p: in (0, 1].
     """
+    assert draws.dtype == torch.double, "a float32 draw never reaches the rare tokens"
     if temperature == 0:
         return scores.argmax(dim=-1).cpu()
     ranked, tokens = (scores.double().cpu() / temperature).sort(descending=True, stable=True)
@@ -83,7 +84,9 @@ class Draws:
         """
         counts = places.sum(dim=1).tolist()
         numbers = [
-            self._next(row, count) for row, count in zip(rows.tolist(), counts, strict=True) if count
+            self._next(row, count)
+            for row, count in zip(rows.tolist(), counts, strict=True)
+            if count
         ]
         found = torch.zeros(places.shape, dtype=torch.double, device=places.device)
         if numbers:

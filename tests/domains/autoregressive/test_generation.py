@@ -12,7 +12,6 @@ from torch import Tensor
 
 from loopverse import LoopedModel, SampleSettings
 from loopverse_autoregressive import CachedReader, Reader, WholeReader, generate
-from loopverse_autoregressive.generation import choose
 
 # Some fill the context of 24 before the others end.
 prompts_of = st.lists(
@@ -167,41 +166,3 @@ def test_padding_is_never_drawn() -> None:
     style = SampleSettings(1, temperature=0)
     ((_, token),) = generate(reader, [torch.tensor([0])], tokenizer, style, 24)
     assert token != tokenizer.padding
-
-
-SCORES = torch.tensor([0.1, 0.4, 0.05, 0.3, 0.15]).log()
-
-
-def shares(style: SampleSettings, num: int = 4000) -> Tensor:
-    """How often each token is drawn."""
-    source = [torch.Generator().manual_seed(0)]
-    drawn = torch.cat([choose(SCORES[None], style, source) for _ in range(num)])
-    return torch.bincount(drawn, minlength=len(SCORES)) / num
-
-
-def test_draws_follow_the_distribution() -> None:
-    assert torch.allclose(shares(SampleSettings(temperature=1)), SCORES.exp(), atol=0.03)
-
-
-def test_temperature_sharpens() -> None:
-    expected = (SCORES / 0.5).softmax(-1)
-    assert torch.allclose(shares(SampleSettings(temperature=0.5)), expected, atol=0.03)
-
-
-@pytest.mark.parametrize(
-    ("style", "allowed"),
-    [
-        (SampleSettings(temperature=1, top_k=1), [1]),
-        (SampleSettings(temperature=1, top_k=2), [1, 3]),
-        (SampleSettings(temperature=1, top_k=99), [0, 1, 2, 3, 4]),
-        (SampleSettings(temperature=1, top_p=0.3), [1]),
-        (SampleSettings(temperature=1, top_p=0.6), [1, 3]),
-        (SampleSettings(temperature=1, top_p=0.8), [1, 3, 4]),
-        (SampleSettings(temperature=1, top_k=3, top_p=0.8), [1, 3]),
-        (SampleSettings(temperature=0), [1]),
-    ],
-)
-def test_top_k_and_top_p_leave_only_the_likely_tokens(style: SampleSettings, allowed) -> None:
-    expected = torch.zeros(5)
-    expected[allowed] = SCORES.exp()[allowed]
-    assert torch.allclose(shares(style), expected / expected.sum(), atol=0.03)
