@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torchmetrics
@@ -96,6 +96,7 @@ class Thought:
         return Outcome(total, outcomes[-1].weights, penalty, outcomes[-1].prediction)
 
 
+@runtime_checkable  # beartype, which checks shapes in tests, asks for it
 class Think(Protocol):
     """The core with a plan bound to it: all that a domain sees of it."""
 
