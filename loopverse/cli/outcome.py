@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from itertools import chain
 from shlex import quote
 
 from rich.console import Console
@@ -16,12 +15,9 @@ from loopverse.analysis.report import FILE as REPORT
 from loopverse.analysis.report import write_report
 from loopverse.cli.depths import show_depths, written
 from loopverse.cli.overview import show_examples
-from loopverse.cli.sample import pieces, show
-from loopverse.domain import SampleSettings
-from loopverse.errors import UserError
-from loopverse.training import LoadedRun, Run, RunFolder, load
-
-SAMPLE = SampleSettings(length=160)
+from loopverse.cli.sample import show
+from loopverse.domain import Sample
+from loopverse.training import Run, RunFolder
 
 
 def stopped(run: Run) -> int:
@@ -47,8 +43,7 @@ def finished(run: Run) -> None:
         return
     console = Console(highlight=False)
     path = quote(str(run.folder.path))
-    _measure(console, run)
-    _show_sample(console, load(run.folder))
+    _show_sample(console, _measure(console, run))
     console.print(f"[bold]report[/]  {write_report(run.folder)}\n", soft_wrap=True)
     ways = {
         "let it go on from your words": f'loopverse sample {path} --prompt "..."',
@@ -78,22 +73,20 @@ def sweep_finished(runs: list[Run]) -> None:
     console.print()
 
 
-def _measure(console: Console, run: Run) -> None:
+def _measure(console: Console, run: Run) -> DepthTable:
     table = evaluate_run(run.folder)
     console.print()
     show_depths(console, table)
+    return table
 
 
-def _show_sample(console: Console, run: LoadedRun) -> None:
+def _show_sample(console: Console, table: DepthTable) -> None:
     """A few lines from nothing, where the domain has something to show."""
-    said = pieces(run, [""], SAMPLE)
-    try:
-        first = next(said, None)
-    except UserError:
-        return
-    console.print("[bold]sample[/], from nothing, as deep as in training")
-    show([""], chain([first] if first else [], said), sys.stdout)
-    console.print()
+    text = table.reference.sample
+    if text:
+        console.print("[bold]sample[/], from nothing, as deep as in training")
+        show([""], iter([Sample(0, text)]), sys.stdout)
+        console.print()
 
 
 def _speaks() -> bool:

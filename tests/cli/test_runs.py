@@ -13,6 +13,7 @@ import walk
 from commands import QUICK, Command, Refusal
 
 from loopverse import registry
+from loopverse.analysis import DepthTable
 from loopverse.cli import sample
 from loopverse.domain import Sample
 from loopverse.testing import domain_checks
@@ -37,6 +38,16 @@ def run(tmp_path: Path, loopverse: Command) -> str:
     """The path of a run of the walk."""
     train(compose([*WALK, "name=walk"]))
     return "runs/walk"
+
+
+def test_training_ends_with_the_sample_that_the_evaluation_kept(
+    loopverse: Command, tmp_path: Path
+) -> None:
+    answer = loopverse("train", "name=walk", *WALK)
+    assert answer.status == 0, answer.err
+    table = DepthTable.load(tmp_path / "runs" / "walk" / "evaluation.json")
+    assert table.reference.loops == table.trained
+    assert f"as deep as in training\n{table.reference.sample}\n" in answer.out
 
 
 def test_sample_continues_every_prompt(loopverse: Command, run: str) -> None:
