@@ -14,10 +14,12 @@ from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
 from loopverse.training.evaluation import held_out
+from loopverse.training.use import Use, finished_texts
 
 FILE = "evaluation.json"
 """Where `evaluate_run` writes, in the run folder."""
-SAMPLE = SampleSettings(length=240)
+LENGTH = 240
+"""Units of a sample beside the figures."""
 
 
 @torch.no_grad()
@@ -136,13 +138,18 @@ def evaluate_run(
 
 
 @torch.no_grad()
-def sample_from_nothing(model: LoopedModel, loops: int, settings: SampleSettings = SAMPLE) -> str:
+def sample_from_nothing(
+    model: LoopedModel, loops: int, settings: SampleSettings | None = None
+) -> str:
     """What a model makes of an empty prompt; nothing where its domain does not sample from one."""
-    think = model.bind(loops, seed=settings.seed)
+    use = Use(settings or model.adapter.Sampling(length=LENGTH))
     try:
-        return "".join(piece.text for piece in model.adapter.sample(think, [""], settings))
+        (text,) = finished_texts(
+            [""], model.adapter.sample(use.think(model, loops), [""], use.sampling)
+        )
     except (NotImplementedError, ValueError):  # it samples nothing, or not from nothing
         return ""
+    return text
 
 
 def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:

@@ -20,13 +20,30 @@ class Parser(argparse.ArgumentParser):
         name: of the command.
         about: what it does, in a sentence or two.
         examples: lines to type, and what they are for.
+        settings: what `KEY=VALUE` words set, for a command that takes them anywhere in its line
+            (`parse_with_settings`).
     """
 
-    def __init__(self, name: str, about: str, examples: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, about: str, examples: dict[str, str], settings: str | None = None
+    ) -> None:
         super().__init__(f"loopverse {name}", allow_abbrev=False, add_help=False)
         self.about = about
         self.examples = examples
+        self.settings = settings
         self.add_argument("-h", "--help", action=_Help, nargs=0, help="show this")
+
+    def parse_with_settings(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Like `parse_args`; `KEY=VALUE` words, wherever they stand, are the list `settings`.
+
+        argparse has a way of its own to mix words with options, which forgets what help needs.
+        """
+        options, rest = self.parse_known_args(arguments)
+        options.settings = [word for word in rest if "=" in word and not word.startswith("-")]
+        others = [word for word in rest if word not in options.settings]
+        if others:
+            self.error(f"unrecognized arguments: {others[0]}")
+        return options
 
     def error(self, message: str) -> NoReturn:
         """Refuse the line.
@@ -60,9 +77,13 @@ class _Help(argparse.Action):
             f"\\[{action.metavar} ...]" if action.nargs == "*" else str(action.metavar)
             for action in positional
         ]
+        if parser.settings is not None:
+            names.append("\\[KEY=VALUE ...]")
         console.print(f"[bold]usage[/]  {' '.join([parser.prog, *names])} \\[OPTIONS]\n")
         console.print(f"{parser.about}\n")
         arguments = {str(action.metavar): action.help or "" for action in positional}
+        if parser.settings is not None:
+            arguments["KEY=VALUE"] = parser.settings
         options = {_spelled(action): action.help or "" for action in parser._actions}
         show_pairs(console, "options", arguments | {k: v for k, v in options.items() if k})
         show_examples(console, parser.examples)

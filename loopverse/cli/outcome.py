@@ -15,7 +15,7 @@ from loopverse.analysis.report import FILE as REPORT
 from loopverse.analysis.report import write_report
 from loopverse.cli.depths import show_depths, written
 from loopverse.cli.overview import show_examples
-from loopverse.cli.sample import show
+from loopverse.cli.stream import show
 from loopverse.domain import Sample
 from loopverse.training import Run, RunFolder
 

@@ -1,4 +1,4 @@
-"""`loopverse train --help`: how to write settings, every choice, and every setting with its value."""
+"""Every choice and setting with its value: `loopverse train --help`, `loopverse sample RUN --settings`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from loopverse.nn import CoreConfig
 from loopverse.training.compose import compose
 from loopverse.training.config import TrainConfig
 from loopverse.training.sources import config_folder, group_options
+from loopverse.training.use import CHOICES, Use
 
 GRAMMAR = {
     "core=huginn": "choose an option of a group",
@@ -50,6 +51,23 @@ def show_settings(overrides: Sequence[str]) -> None:
     console.print("[bold]settings[/], with the values of this line; add choices to see theirs\n")
     for title, rows in _sections(config):
         show_pairs(console, title, rows)
+
+
+def show_use(use: Use) -> None:
+    """Print what can be set about the use of a model, with the values of this line."""
+    console = Console(highlight=False)
+    console.print("[bold]settings[/] are written KEY=VALUE; add choices to see theirs\n")
+    for _, rows in _sections(use.sampling):
+        show_pairs(console, "sampling, with the values of this line", rows)
+    docs, groups = attribute_docs(Use), {}
+    for group, options in CHOICES.items():
+        chosen = type(getattr(use, group))
+        names = [f"{name}*" if kind is chosen else name for name, kind in options.items()]
+        groups[group] = f"{docs[group].rstrip('.')}\n{'  '.join(names)}"
+    show_pairs(console, "groups: what they decide, and the options (* in this line)", groups)
+    for group in CHOICES:
+        for title, rows in _sections(getattr(use, group), f"{group}."):
+            show_pairs(console, title, rows)
 
 
 def attribute_docs(kind: type) -> dict[str, str]:

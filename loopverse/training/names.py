@@ -93,7 +93,7 @@ def settings(overrides: Sequence[str] = ()) -> list[str]:
         values = composed(single)
     except Exception:  # this serves another error's message: the schema alone will do
         values = OmegaConf.structured(TrainConfig)
-    return [*_leaves(values, ""), *groups]
+    return [*leaves(values, ""), *groups]
 
 
 def _guesses(name: str, known: Sequence[str]) -> list[str]:
@@ -122,12 +122,13 @@ def _options_with(name: str) -> list[str]:
     ]
 
 
-def _leaves(node: DictConfig, prefix: str) -> Iterable[str]:
+def leaves(node: DictConfig, prefix: str) -> Iterable[str]:
+    """Every setting in a node, by its full name."""
     for name in node:
         if (full := f"{prefix}{name}") in ("hydra", "choices"):
             continue
         child: Any = node._get_node(name)
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
-            yield from _leaves(child, f"{full}.")
+            yield from leaves(child, f"{full}.")
         else:
             yield full

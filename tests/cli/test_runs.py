@@ -1,9 +1,7 @@
 """What can be done with a run: `sample`, `evaluate`, `report`; and `domains` and `check`."""
 
-import io
 import json
 import re
-from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -14,8 +12,6 @@ from commands import QUICK, Command, Refusal
 
 from loopverse import registry
 from loopverse.analysis import DepthTable
-from loopverse.cli import sample
-from loopverse.domain import Sample
 from loopverse.testing import domain_checks
 from loopverse.training import train
 from loopverse.training.compose import compose
@@ -93,55 +89,6 @@ def test_a_domain_that_makes_nothing_says_so(
 ) -> None:
     train(toy.toy_config(tmp_path, steps=1))
     assert refusal("sample", "run") == "Toy does not sample"
-
-
-class Terminal(io.StringIO):
-    """A terminal that remembers what it was told."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def said() -> Iterator[Sample]:
-    yield Sample(1, "other")
-    yield Sample(0, "a\x1b]0;title\x07")
-    yield Sample(0, "b\n")
-
-
-def test_a_pipe_gets_every_character() -> None:
-    out = io.StringIO()
-    sample.show(["x", "y"], said(), out)
-    assert out.getvalue() == "--- 1 of 2\nxa\x1b]0;title\x07b\n\n--- 2 of 2\nyother\n"
-
-
-def test_a_model_cannot_command_a_terminal() -> None:
-    out = Terminal()
-    sample.show(["x"], (piece for piece in said() if piece.row == 0), out)
-    assert out.getvalue() == "\x1b[1mx\x1b[0ma�]0;title�b\n\n"
-
-
-def test_the_first_text_is_shown_as_it_is_said() -> None:
-    out = io.StringIO()
-    seen = []
-
-    def slow() -> Iterator[Sample]:
-        for letter in "abc":
-            yield Sample(0, letter)
-            seen.append(out.getvalue())
-
-    sample.show([">"], slow(), out)
-    assert seen == [">a", ">ab", ">abc"]
-
-
-def test_nothing_is_shown_of_a_prompt_that_is_refused() -> None:
-    def refusing() -> Iterator[Sample]:
-        raise ValueError("too long")
-        yield
-
-    out = io.StringIO()
-    with pytest.raises(ValueError, match="too long"):
-        sample.show(["prompt"], refusing(), out)
-    assert out.getvalue() == ""
 
 
 def test_evaluate_measures_each_depth_and_renews_the_report(

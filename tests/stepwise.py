@@ -1,0 +1,101 @@
+"""A toy that writes its bits in steps, in any order but from the left, and can be read as well."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+
+import torch
+from tensordict import TensorDict
+from toy import Toy
+
+from loopverse import Outcome, Sample, SampleSettings, Think, registry
+
+HIDDEN = "\N{LIGHT SHADE}"
+
+
+@dataclass
+class StepwiseSampling(SampleSettings):
+    """What can be asked.
+
+    Attributes:
+        length: bits to write.
+        steps: calls of the model, at most one a bit.
+        order: `forward` or `backward`.
+        pause: bits that no step writes; null: none.
+    """
+
+    length: int = 8
+    steps: int = 4
+    order: str = "forward"
+    pause: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.steps <= self.length:
+            raise ValueError(
+                f"steps must be 1 to the length {self.length}, got {self.steps}: ask for fewer"
+            )
+
+
+class Stepwise(Toy):
+    """Bits that are hidden at first; every step of sampling writes some of them."""
+
+    Sampling = StepwiseSampling
+
+    def sample(
+        self, think: Think, prompts: Sequence[str], settings: SampleSettings
+    ) -> Iterator[Sample]:
+        assert isinstance(settings, StepwiseSampling)
+        length, count = settings.length, len(prompts)
+        draws = torch.stack([self._draws(settings, row) for row in range(count)])
+        bits, hidden = torch.zeros_like(draws).long(), torch.ones_like(draws).bool()
+        for step in range(settings.steps):
+            batch = TensorDict({"bits": bits, "scale": torch.ones(count)}, batch_size=[count])
+            think_so_far = think(self.embed(batch), outer=step / settings.steps)
+            drawn = (draws < self.predict(think_so_far.z).probs[..., 1]).long()
+            now = torch.arange(length) * settings.steps // length == step
+            now = now.flip(0) if settings.order == "backward" else now
+            bits, hidden = torch.where(now, drawn, bits), hidden & ~now
+            last = step == settings.steps - 1
+            for row, prompt in enumerate(prompts):
+                shown = zip(bits[row].tolist(), hidden[row].tolist(), strict=True)
+                text = prompt + "".join(HIDDEN if away else str(bit) for bit, away in shown)
+                yield Sample(row, text, whole=True, draft=not last)
+
+    def _draws(self, settings: SampleSettings, row: int) -> torch.Tensor:
+        rng = torch.Generator().manual_seed(1000 * settings.seed + row)
+        return torch.rand(settings.length, generator=rng)
+
+
+class Reading(Toy):
+    """A toy that reads given texts, and finds every bit `nats` surprising, whatever it is."""
+
+    def read(self, texts: Sequence[str]) -> TensorDict:
+        longest = max(len(text) for text in texts)
+        return TensorDict(
+            {
+                "bits": torch.tensor(
+                    [[int(c) for c in text.ljust(longest, "0")] for text in texts]
+                ),
+                "weight": torch.tensor(
+                    [[float(place < len(text)) for place in range(longest)] for text in texts]
+                ),
+                "scale": torch.ones(len(texts)),
+            },
+            batch_size=[len(texts)],
+        )
+
+    def loss(self, prediction: object, batch: TensorDict) -> Outcome:
+        """Half a nat for a 0, two nats for a 1: known beforehand."""
+        del prediction
+        return Outcome(0.5 + 1.5 * batch["bits"].float(), batch["weight"])
+
+
+def register() -> None:
+    """Make both known as installed packages would be."""
+    points = {
+        name: EntryPoint(name, f"stepwise:{name.title()}", registry.GROUP)
+        for name in ("stepwise", "reading")
+    }
+    installed = registry.domain_entry_points
+    registry.domain_entry_points = lambda: installed() | points
