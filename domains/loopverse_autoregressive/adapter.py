@@ -79,3 +79,34 @@ class Autoregressive(TextDomain):
         for row, stream in enumerate(streams):
             if text := stream.finish():
                 yield Sample(row, text)
+
+    def read(self, texts: Sequence[str]) -> TensorDict:
+        """Each text as a document of its own, from its first token on; that it ends is not asked.
+
+        Raises:
+            ValueError: a text is longer than the context, or has no UTF-8 form.
+        """
+        tokenizer, context = self.tokenizer, self.config.context
+        documents = [tokenizer.encode(text) for text in texts]
+        for number, document in enumerate(documents):
+            if len(document) > context:
+                raise ValueError(
+                    f"text {number + 1} has {len(document)} tokens, the context is {context}: "
+                    "give shorter texts, or a model with a larger domain.context"
+                )
+        size = (len(texts), max([1, *map(len, documents)]))
+        tokens = torch.full(size, tokenizer.padding)
+        targets, weights = tokens.clone(), torch.zeros(size)
+        tokens[:, 0] = tokenizer.separator
+        for row, document in enumerate(documents):
+            tokens[row, 1 : len(document)] = document[:-1]
+            targets[row, : len(document)] = document
+            weights[row, : len(document)] = 1
+        content = {
+            "tokens": tokens,
+            "targets": targets,
+            "weights": weights,
+            "segments": torch.zeros(size, dtype=torch.long),
+            "id": torch.zeros(len(texts), dtype=torch.long),
+        }
+        return TensorDict(content, batch_size=[len(texts)])

@@ -1,18 +1,24 @@
 """Text as a whole, from a part of it: some tokens are hidden, all of them are predicted at once."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torchmetrics
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
-from loopverse.domain import Outcome, Think, Thought
+from loopverse.domain import Outcome, Sample, SampleSettings, Think, Thought
 from loopverse.nn import Attend, CoreInput
-from loopverse.text import TextConfig, TextDomain
+from loopverse.text import TextConfig, TextDomain, TokenDistribution
+from loopverse_masked_diffusion.generation import (
+    MaskedDiffusionSampling,
+    ModelDenoiser,
+    generate,
+)
 from loopverse_masked_diffusion.likelihood import BatchError
 from loopverse_masked_diffusion.masking import MASKINGS, FixedCount, Masked
 
@@ -57,6 +63,7 @@ class MaskedDiffusion(TextDomain):
     """
 
     Config = MaskedDiffusionConfig
+    Sampling = MaskedDiffusionSampling
     config: MaskedDiffusionConfig
 
     def __init__(self, config: MaskedDiffusionConfig, width: int) -> None:
@@ -86,7 +93,8 @@ class MaskedDiffusion(TextDomain):
             ValueError: ids that no tokeniser gives, such as that of the mask.
         """
         if not self.training and self.config.draws > 1:
-            batch = batch[torch.arange(len(batch)).repeat_interleave(self.config.draws)]
+            again = torch.arange(len(batch)).repeat_interleave(self.config.draws)
+            batch = cast(TensorDict, batch[again])
         tokens = cast(Tensor, batch["targets"])
         if int(tokens.max()) >= self.mask_id:
             raise ValueError(
@@ -119,8 +127,11 @@ class MaskedDiffusion(TextDomain):
             padding=None if bool(present.all()) else present,
             segments=cast(Tensor, batch["segments"]) if "segments" in batch else None,
         )
-        cond = None if self.noise is None else self.noise(cast(Tensor, batch["level"]))
-        return CoreInput(self.embed_tokens(cast(Tensor, batch["visible"])), attend, cond=cond)
+        return self._inputs(cast(Tensor, batch["visible"]), cast(Tensor, batch["level"]), attend)
+
+    def read_tokens(self, tokens: Int[Tensor, "b t"], level: Float[Tensor, " b"]) -> CoreInput:
+        """What the core reads in use: tokens, masks among them, at noise levels in (0, 1]."""
+        return self._inputs(tokens, level, Attend(causal=False))
 
     def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
         """Nats of the bound, for each token; 0 for those that are visible."""
@@ -172,15 +183,43 @@ class MaskedDiffusion(TextDomain):
         metrics["nelbo_error"].update(losses, weights)
         metrics["nelbo_draws"].update(counted.any(dim=1).sum())
 
+    def denoiser(self, think: Think) -> ModelDenoiser:
+        """The model as samplers see it."""
+        return ModelDenoiser(
+            self, think, carry=self.config.carry, depends_on_time=self.noise is not None
+        )
+
+    def sample(
+        self, think: Think, prompts: Sequence[str], settings: SampleSettings
+    ) -> Iterator[Sample]:
+        """Fill the holes of the prompts (`<mask:40>`), or continue those that have none.
+
+        Raises:
+            ValueError: a prompt that cannot be read or has no room, or a sampler that cannot fill it.
+        """
+        return generate(
+            self.denoiser(think),
+            prompts,
+            self.tokenizer,
+            self.mask_id,
+            MaskedDiffusionSampling.of(settings),
+            self.config.context,
+            self.embedding.weight.device,
+        )
+
+    def _inputs(self, visible: Tensor, level: Tensor, attend: Attend) -> CoreInput:
+        cond = None if self.noise is None else self.noise(level)
+        return CoreInput(self.embed_tokens(visible), attend, cond=cond)
+
     def _judge(self, thought: Thought, batch: TensorDict) -> Outcome:
         return thought.weigh([self.loss(self.predict(z), batch) for z in thought.readouts])
 
     def _agree(self, fresh: Outcome, carried: Outcome, batch: TensorDict) -> Outcome:
         """Both ways count alike, and the carried one is drawn to the fresh one."""
-        assert fresh.prediction is not None
-        assert carried.prediction is not None
+        assert isinstance(fresh.prediction, TokenDistribution)
+        assert isinstance(carried.prediction, TokenDistribution)
         hidden = cast(Tensor, batch["visible"]) == self.mask_id
-        teacher = type(fresh.prediction)(fresh.prediction.raw.detach())
+        teacher = TokenDistribution(fresh.prediction.raw.detach())
         apart = torch.where(hidden, kl_divergence(teacher, carried.prediction), 0)
         penalty = self.config.consistency * apart.sum() / hidden.sum().clamp(min=1)
         both = (fresh.losses + carried.losses) / 2
@@ -203,6 +242,8 @@ class NoiseEmbedding(nn.Module):
     Args:
         width: channels of the condition.
     """
+
+    rates: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()

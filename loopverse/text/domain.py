@@ -70,7 +70,6 @@ class TextDomain(DomainAdapter):
 
     metric = "bits_per_byte"
     unit = "tokens"
-    config: TextConfig
 
     def __init__(self, config: TextConfig, width: int, num_marks: int = 0) -> None:
         super().__init__(config, width)
