@@ -154,4 +154,8 @@ def sample_from_nothing(
 
 def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
     device = next(model.parameters()).device
-    return {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
+    metrics = {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
+    for metric in metrics.values():
+        # One process evaluates; the others that it trained with have left, or do something else.
+        metric.distributed_available_fn = lambda: False
+    return metrics

@@ -75,3 +75,10 @@ def test_no_held_out_data_is_an_error_and_not_a_number(monkeypatch: pytest.Monke
     monkeypatch.setattr(model.adapter, "batches", lambda *_, **__: iter(()))
     with pytest.raises(ValueError, match="Toy yields no held-out batches"):
         evaluate_depths(model, [1], trained=1, batch_size=4)
+
+
+def test_it_asks_no_other_process_of_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here there is none that could answer, though torch says so."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    table = evaluate_depths(toy_model(), [1], trained=1, batch_size=4)
+    assert len(table.depths[0].batches) == 4
