@@ -30,7 +30,7 @@ class Canvas:
     mask_id: int
     time: Float[Tensor, " b"]
     rows: Int[Tensor, " b"]
-    certainty: Float[Tensor, "b t"] = field(default=None)  # pyright: ignore[reportAssignmentType]  set below
+    certainty: Float[Tensor, "b t"] = field(default=None)  # pyright: ignore[reportAssignmentType]  set in __post_init__
 
     def __post_init__(self) -> None:
         if self.tokens.ndim != 2:
