@@ -4,6 +4,7 @@ The two take turns step by step in one process: after every step of `train()`, i
 step of the hand-written loop on a twin of the model and the same batches. Ratios are of medians.
 
     python benchmarks/train_overhead.py --width 256 512
+    python benchmarks/train_overhead.py --width 128 domain=masked_diffusion schedule=constant
 """
 
 import argparse
@@ -13,10 +14,12 @@ import time
 from typing import cast
 
 import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from loopverse.depth import Full, LoopPlan
-from loopverse.nn import FreshNoise
+from loopverse.nn import Attend, CoreInput, FreshNoise
 from loopverse.training import train
 from loopverse.training.build import build_model
 from loopverse.training.compose import compose
@@ -34,6 +37,7 @@ class HandWritten:
         model = build_model(config)
         self.core, self.adapter = model.core, model.adapter
         self.head = model.adapter.get_parameter("head.weight")
+        self.embedding = cast(nn.Embedding, model.adapter.get_submodule("embedding"))
         self.loops = config.schedule.typical()
         self.parameters = [*model.parameters()]
         settings = config.training
@@ -44,20 +48,45 @@ class HandWritten:
         self.precision = resolve(settings.precision, torch.device("cpu"))
         self.rng = torch.Generator().manual_seed(0)
 
+    def loss(self, batch: TensorDict) -> Tensor:
+        targets = cast(Tensor, batch["targets"])
+        return F.cross_entropy(self.logits(self.adapter.embed(batch)), targets.flatten())
+
+    def logits(self, inputs: CoreInput) -> Tensor:
+        plan = LoopPlan(self.loops, gradient=Full())
+        z = self.core(inputs, plan, FreshNoise(self.rng)).readouts[-1]
+        return F.linear(z, self.head).flatten(0, 1).float()
+
     def step(self) -> float:
         batch = next(self.batches)
         with autocast(self.precision, torch.device("cpu")):
-            inputs = self.adapter.embed(batch)
-            plan = LoopPlan(self.loops, gradient=Full())
-            z = self.core(inputs, plan, FreshNoise(self.rng)).readouts[-1]
-            logits = F.linear(z, self.head)
-            targets = cast(torch.Tensor, batch["targets"])
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+            loss = self.loss(batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.item()
+
+
+class HandWrittenMasked(HandWritten):
+    """The same for masked diffusion: noise levels spread over the batch, weight 1/t."""
+
+    def loss(self, batch: TensorDict) -> Tensor:
+        tokens = cast(Tensor, batch["targets"])
+        spread = torch.arange(len(tokens)) + torch.rand(1, generator=self.rng)
+        level = (1 - spread / len(tokens))[:, None]
+        hidden = torch.rand(tokens.shape, generator=self.rng) < level
+        scale = self.adapter.width**0.5
+        x = self.embedding(tokens.masked_fill(hidden, self.embedding.num_embeddings - 1)) * scale
+        logits = self.logits(CoreInput(x, Attend(causal=False)))
+        nats = F.cross_entropy(logits, tokens.flatten(), reduction="none").view(tokens.shape)
+        return (nats * hidden / level).mean()
+
+
+BY_HAND: dict[str, type[HandWritten]] = {
+    "autoregressive": HandWritten,
+    "masked_diffusion": HandWrittenMasked,
+}
 
 
 class TakingTurns(Reporter):
@@ -94,7 +123,7 @@ def compare(width: int, steps: int, warmup: int, overrides: list[str]) -> None:
                 *overrides,
             ]
         )
-        turns = TakingTurns(HandWritten(config))
+        turns = TakingTurns(BY_HAND[config.choices["domain"]](config))
         train(config, reporter=turns)
     # The last step of a run also evaluates and saves; it is not counted.
     ours, theirs = turns.ours[warmup:-1], turns.theirs[warmup + 1 : -1]
