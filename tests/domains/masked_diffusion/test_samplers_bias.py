@@ -124,7 +124,9 @@ APPROXIMATE: list[tuple[Sampler, list[Plan]]] = [
 ]
 
 
-@pytest.mark.parametrize(("sampler", "plans"), APPROXIMATE, ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(
+    ("sampler", "plans"), APPROXIMATE, ids=[repr(sampler) for sampler, _ in APPROXIMATE]
+)
 def test_samples_follow_the_law_of_the_sampler(sampler: Sampler, plans: list[Plan]) -> None:
     counts, expected = CHAIN.counts(sampler), law(CHAIN, plans)
     assert chi_square(counts, expected) < 1
