@@ -254,6 +254,16 @@ class DomainAdapter(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
+    def read(self, texts: Sequence[str]) -> TensorDict:
+        """A batch, as `batches` yields it, of given texts: row `n` is text `n`. Optional.
+
+        What a model says of texts that it did not choose: it judges what others make.
+
+        Raises:
+            NotImplementedError: this domain reads no texts.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not read texts")
+
     def save_assets(self, folder: Path) -> None:
         """Write what the model needs in use besides weights and settings (a vocabulary)."""
 

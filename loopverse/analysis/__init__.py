@@ -1,23 +1,43 @@
 """What a trained model is worth: evaluation at every depth, what it costs, and the report of a run."""
 
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
-from loopverse.analysis.efficiency import Cost, Part, applied, core_flops, measure_cost, parts
+from loopverse.analysis.diversity import byte_entropy, distinct
+from loopverse.analysis.efficiency import (
+    BlockCount,
+    Cost,
+    Part,
+    applied,
+    core_flops,
+    measure_cost,
+    parts,
+)
 from loopverse.analysis.evaluate import evaluate_depths, evaluate_run
+from loopverse.analysis.generation import evaluate_quality
+from loopverse.analysis.judging import Judge, Verdict
 from loopverse.analysis.plots import training_curve
+from loopverse.analysis.quality import Quality, QualityTable
 from loopverse.analysis.report import write_report
 from loopverse.analysis.statistics import Estimate, estimate
 
 __all__ = [
+    "BlockCount",
     "Cost",
     "Depth",
     "DepthTable",
     "Estimate",
+    "Judge",
     "Part",
+    "Quality",
+    "QualityTable",
+    "Verdict",
     "applied",
+    "byte_entropy",
     "check_depths",
     "core_flops",
+    "distinct",
     "estimate",
     "evaluate_depths",
+    "evaluate_quality",
     "evaluate_run",
     "measure_cost",
     "parts",

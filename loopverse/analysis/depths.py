@@ -1,15 +1,12 @@
 """How good a model is at each number of loops, and what every added loop bought."""
 
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from loopverse.analysis.records import read_record, write_record
 from loopverse.analysis.statistics import Estimate, estimate
 from loopverse.errors import UserError
-from loopverse.training.files import write_text
 
 
 @dataclass
@@ -83,7 +80,7 @@ class DepthTable:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically; figures that are not finite become null."""
-        write_text(path, json.dumps(_finite(asdict(self)), indent=1) + "\n")
+        write_record(path, self)
 
     @classmethod
     def load(cls, path: Path) -> "DepthTable":
@@ -93,7 +90,7 @@ class DepthTable:
             ValueError: the file is damaged.
         """
         try:
-            content = _restored(json.loads(path.read_text(encoding="utf-8")))
+            content = read_record(path)
             depths = [Depth(**row) for row in content.pop("depths")]
             return cls(depths=depths, **content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -130,20 +127,3 @@ def check_depths(loops: Sequence[int], most: int | None = None) -> list[int]:
             "ask for fewer, or train with core.tied=true"
         )
     return sorted(set(loops))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _restored(value: Any) -> Any:
-    """The inverse of `_finite`, where nothing else can be null."""
-    if isinstance(value, dict):
-        return {key: _restored(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_restored(item) for item in value]
-    return math.nan if value is None else value

@@ -1,4 +1,4 @@
-"""What a model costs: exact parameters by part, and forward FLOPs per unit at any depth."""
+"""What a model costs: exact parameters by part, forward FLOPs per unit at any depth, layers evaluated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from loopverse.depth import LoopResult
 from loopverse.domain import Thought
 from loopverse.model import LoopedModel
-from loopverse.nn import CoreInput, RecurrentCore
+from loopverse.nn import CoreConfig, CoreInput, RecurrentCore
 from loopverse.nn.block import Modulation
 
 
@@ -131,6 +131,34 @@ class _Listener:
         z = inputs.x if carry is None else carry
         depth = torch.ones(rows, length, dtype=torch.long, device=z.device)
         return Thought([z], LoopResult(z, depth))
+
+
+@dataclass
+class BlockCount:
+    """Counts the layers that are evaluated, one row through one layer being one block evaluation.
+
+    Give it to `bind` as `observe`: it adds up the calls that a domain really makes, over all of its
+    outer process, so that samplers with another number of calls, rows or loops can be compared. A row
+    costs prelude + loops x looped layers + coda, its loops being the mean over its units. Where a
+    halting rule stops units one by one, this is what they asked for: a row is computed until its last
+    unit stops.
+
+    Attributes:
+        core: whose layers are counted.
+        calls: of the core so far.
+        blocks: block evaluations so far, over all rows.
+    """
+
+    core: CoreConfig
+    calls: int = 0
+    blocks: float = 0.0
+
+    def __call__(self, result: LoopResult) -> None:
+        """Add one call of the core."""
+        loops = result.depth.double().mean(dim=1)  # [b]
+        once = self.core.num_prelude + self.core.num_coda
+        self.calls += 1
+        self.blocks += float((once + self.core.num_loop * loops).sum())
 
 
 def _matrix_flops(part: nn.Module, length: int) -> float:

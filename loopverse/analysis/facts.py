@@ -11,6 +11,8 @@ from loopverse.analysis.depths import DepthTable, usual_depths
 from loopverse.analysis.efficiency import Part, parts
 from loopverse.analysis.evaluate import FILE
 from loopverse.analysis.overrides import overrides
+from loopverse.analysis.quality import FILE as QUALITY
+from loopverse.analysis.quality import QualityTable
 from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
 from loopverse.registry import load_domain
@@ -48,6 +50,7 @@ class RunFacts:
         valid: rows of evaluations during training.
         parts: parameters by part.
         table: the evaluation by depth, if there is one.
+        quality: what it makes, against what that costs, if it was measured.
         changed: overrides that lead from the defaults to this run; None where no line leads to it.
         missing: what a finished run would have, and how to get it.
     """
@@ -60,6 +63,7 @@ class RunFacts:
     valid: list[Row]
     parts: list[Part]
     table: DepthTable | None
+    quality: QualityTable | None
     changed: list[str] | None
     missing: list[str] = field(default_factory=list)
 
@@ -178,6 +182,7 @@ def read_facts(run: RunFolder) -> RunFacts:
         valid=run.rows.read("valid"),
         parts=parts(build_model(config)),
         table=None,
+        quality=None,
         changed=None,
     )
     try:
@@ -186,6 +191,12 @@ def read_facts(run: RunFolder) -> RunFacts:
         facts.missing.append(
             f"There is no evaluation by depth yet: `loopverse evaluate {run.path}` makes one."
         )
+    except UserError as error:
+        facts.missing.append(f"{error}.")
+    try:
+        facts.quality = QualityTable.load(run.path / QUALITY)
+    except FileNotFoundError:
+        pass  # nobody asked
     except UserError as error:
         facts.missing.append(f"{error}.")
     try:

@@ -33,7 +33,7 @@ def overrides(config: TrainConfig) -> list[str]:
         if reached == wanted:
             break
         found += [
-            f"{name}={_written(value)}"
+            f"{name}={written(value)}"
             for name, value in wanted.items()
             if stage(name) and reached.get(name) != value
         ]
@@ -80,14 +80,14 @@ def _is_of_core(name: str) -> bool:
     return name.startswith("core.")
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as the right side of an override."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_written, value))}]"
+        return f"[{','.join(map(written, value))}]"
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
         # Hydra reads a backslash as itself, but before a quote and at the end.
         escaped = re.sub(

@@ -12,6 +12,7 @@ from loopverse.analysis.efficiency import applied
 from loopverse.analysis.facts import RunFacts, read_facts
 from loopverse.analysis.overrides import as_yaml
 from loopverse.analysis.plots import Panel, drawn
+from loopverse.analysis.quality import QualityTable
 from loopverse.analysis.theme import DARK, LIGHT, declarations, inline_svg
 from loopverse.analysis.verdicts import verdicts
 from loopverse.training import RunFolder
@@ -61,6 +62,7 @@ def render(facts: RunFacts) -> str:
     return environment.get_template("report.html").render(
         facts=facts,
         table=facts.table,
+        quality=facts.quality,
         parts=facts.parts,
         figures=_figures(facts),
         verdicts=verdicts(facts.table) if facts.table else [],
@@ -95,6 +97,7 @@ def _figures(facts: RunFacts) -> dict[str, Markup]:
             plots.by_depth(facts.table),
             f"Held-out {metric} for each number of loops; the figures are in the table beside it",
         )
+    panels |= _quality_panels(facts.quality) if facts.quality is not None else {}
     depths = facts.drawn_depths
     if len(set(depths)) > 1:
         mean = sum(depths) / len(depths)
@@ -106,3 +109,21 @@ def _figures(facts: RunFacts) -> dict[str, Markup]:
         name: Markup(inline_svg(drawn(panel), name, description))
         for name, (panel, description) in panels.items()
     }
+
+
+def _quality_panels(table: QualityTable) -> dict[str, tuple[Panel, str]]:
+    """What the texts are worth, and how varied they are, against what they cost."""
+    about = "against block evaluations, a line per number of loops; the figures are in the table"
+    panels = {
+        "entropy": (
+            plots.by_blocks(table, "entropy of a text, bits per byte", lambda row: row.entropy),
+            f"Entropy of the texts {about}",
+        )
+    }
+    if table.judge:
+        title = "bits per byte under the judge"
+        panels["judged"] = (
+            plots.by_blocks(table, title, lambda row: row.bits_per_byte),
+            f"Code length of the texts under the judge {about}",
+        )
+    return panels

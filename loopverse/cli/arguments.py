@@ -97,17 +97,22 @@ def _spelled(action: argparse.Action) -> str:
     return f"{spelled} {action.metavar or action.dest.upper()}"
 
 
-def loops_list(text: str) -> list[int]:
-    """Numbers of loops from `1,2,4`."""
+def numbers_list(text: str) -> list[int]:
+    """Whole numbers from `1,2,4`, in order and once each."""
     try:
-        loops = [int(part) for part in text.split(",")]
+        return sorted({int(part) for part in text.split(",")})
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"expected whole numbers, such as 1,2,4,8, got {text}"
         ) from None
-    if min(loops) < 1:
+
+
+def loops_list(text: str) -> list[int]:
+    """Numbers of loops from `1,2,4`."""
+    loops = numbers_list(text)
+    if loops[0] < 1:
         raise argparse.ArgumentTypeError(f"the number of loops must be at least 1, got {text}")
-    return sorted(set(loops))
+    return loops
 
 
 def loops_number(text: str) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from loopverse.analysis.depths import DepthTable
 from loopverse.analysis.facts import read_facts
+from loopverse.analysis.quality import Quality, QualityTable
 from loopverse.analysis.report import write_report
 from loopverse.depth import Poisson
 from loopverse.training import RunFolder
@@ -191,3 +192,25 @@ def test_commands_that_would_fail_are_not_offered(run: RunFolder) -> None:
     offered = dict(facts.commands)
     assert offered["measure it at other depths"].endswith("--loops 1,2")
     assert not any("sample" in line for line in offered.values())  # the toy does not
+
+
+def test_quality_against_block_evaluations_is_drawn_and_tabled(run: RunFolder) -> None:
+    rows = [
+        Quality(loops, steps, 10.0 * steps, 0.5, [3.0, 4.0], [2.0, 2.0], [2, 2], [1.0, 2.0], [0.5])
+        for loops in (1, 2)
+        for steps in (4, 8)
+    ]
+    table = QualityTable("runs/<judge>", 9, 6, 2, ["budget=peaked"], "cpu", rows)
+    before = page_of(run).tags.count("svg")
+    table.save(run.path / "quality.json")
+    page = page_of(run)
+    assert page.tags.count("svg") == before + 2
+    for text in ("against block evaluations", "runs/<judge>", "budget=peaked", "± 3.2"):
+        assert text in page.text
+    table.judge = ""
+    for row in rows:
+        row.nats, row.tokens = [], []
+    table.save(run.path / "quality.json")
+    assert page_of(run).tags.count("svg") == before + 1
+    (run.path / "quality.json").write_text("{")
+    assert "quality.json is damaged" in page_of(run).text

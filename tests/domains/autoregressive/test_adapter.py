@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tensordict import TensorDict
 from torch.nn import functional as F
 
-from loopverse import DomainAdapter, LoopedModel, SampleSettings
+from loopverse import Attend, CoreInput, DomainAdapter, LoopedModel, SampleSettings
 from loopverse.depth import Full
 from loopverse.text import TokenDistribution
 from loopverse_autoregressive import Autoregressive, AutoregressiveConfig
@@ -225,3 +225,28 @@ def test_a_prompt_longer_than_the_context_is_refused() -> None:
     model = make_model()
     with pytest.raises(ValueError, match="prompt 1 has 25 tokens, the context is 24"):
         next(model.adapter.sample(model.bind(1), ["x" * 25], SampleSettings()))
+
+
+def test_a_text_that_is_read_costs_what_the_model_says_of_it_token_by_token() -> None:
+    model = make_model()
+    texts = ["ab", "", "naïve cat"]
+    batch = model.adapter.read(texts)
+    outcome = outcome_of(model, batch)
+    assert outcome.weights.sum(dim=1).tolist() == [2, 0, 10]
+    found = (outcome.losses * outcome.weights).sum(dim=1)
+    for text, nats in zip(texts, found.tolist(), strict=True):
+        ids = adapter_of(model).tokenizer.encode(text).tolist()
+        expected = 0.0
+        for place, token in enumerate(ids):
+            before = torch.tensor([[256, *ids[:place]]])
+            with torch.no_grad():
+                z = model.bind(2)(CoreInput(adapter_of(model).embed_tokens(before), Attend(True))).z
+                expected -= float(model.adapter.predict(z[:, -1]).logits[0, token])  # type: ignore[attr-defined]
+        assert nats == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_text_longer_than_the_context_is_not_read() -> None:
+    adapter = make_adapter(context=5)
+    assert adapter.read(["12345"])["tokens"].shape == (1, 5)
+    with pytest.raises(ValueError, match="text 2 has 6 tokens, the context is 5: give shorter"):
+        adapter.read(["1", "123456"])
