@@ -16,6 +16,7 @@ ROOMS = (
 )
 """A room imports rooms to its left. `text` stands aside: no room imports it, domains do."""
 TEXT_MAY_IMPORT = ("errors", "nn", "domain")
+BRIDGE = "domains/loopverse_masked_diffusion/diffusion_pipeline/"
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[int, str, str | None]]:
@@ -102,12 +103,40 @@ def borrowed_private_names(root: Path) -> list[str]:
     return found
 
 
+def diffusers_outside_its_bridge(root: Path) -> list[str]:
+    """Imports of diffusers, which takes seconds, anywhere but in the package that is there for it."""
+    return [
+        f"{name}:{line}: imports {module}"
+        for name, tree in sources(root, "loopverse", "domains", "benchmarks")
+        if not name.startswith(BRIDGE)
+        for line, module, _ in imports(tree)
+        if module.split(".")[0] == "diffusers"
+    ]
+
+
+def bridge_imported_by_others(root: Path) -> list[str]:
+    """Imports of the bridge to diffusers by the rest of us, who would then import diffusers too."""
+    package = BRIDGE.removeprefix("domains/").rstrip("/").replace("/", ".")
+    return [
+        f"{name}:{line}: imports {module}.{taken}"
+        for name, tree in sources(root, "loopverse", "domains")
+        if not name.startswith(BRIDGE)
+        for line, module, taken in imports(tree)
+        if f"{module}.{taken}.".startswith(f"{package}.")
+    ]
+
+
 def test_imports_point_one_way() -> None:
     assert wrong_directions(REPOSITORY) == []
 
 
 def test_domains_use_only_public_names_and_never_each_other() -> None:
     assert borrowed_private_names(REPOSITORY) == []
+
+
+def test_one_package_imports_diffusers_and_only_its_users_import_it() -> None:
+    assert diffusers_outside_its_bridge(REPOSITORY) == []
+    assert bridge_imported_by_others(REPOSITORY) == []
 
 
 PLANTS: list[tuple[Guard, str, str, str]] = [
@@ -130,7 +159,12 @@ PLANTS: list[tuple[Guard, str, str, str]] = [
         "import loopverse\n\nloopverse.train()",
         "model imports train",
     ),
-    (wrong_directions, "loopverse/text/planted.py", "from loopverse.depth import iterate", "imports depth"),
+    (
+        wrong_directions,
+        "loopverse/text/planted.py",
+        "from loopverse.depth import iterate",
+        "imports depth",
+    ),
     (wrong_directions, "loopverse/nn/planted.py", "from ..cli import main", "imports ..cli"),
     (
         wrong_directions,
@@ -156,6 +190,18 @@ PLANTS: list[tuple[Guard, str, str, str]] = [
         "domains/loopverse_other/planted.py",
         "from loopverse_autoregressive import Autoregressive",
         "imports the domain loopverse_autoregressive",
+    ),
+    (
+        diffusers_outside_its_bridge,
+        "domains/loopverse_masked_diffusion/planted.py",
+        "def late():\n    from diffusers.utils import BaseOutput",
+        "imports diffusers.utils",
+    ),
+    (
+        bridge_imported_by_others,
+        "domains/loopverse_masked_diffusion/planted.py",
+        "from loopverse_masked_diffusion import diffusion_pipeline",
+        "imports loopverse_masked_diffusion.diffusion_pipeline",
     ),
 ]
 

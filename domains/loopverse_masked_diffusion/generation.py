@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributions import Categorical
 
@@ -156,14 +156,9 @@ def generate(
         ValueError: a prompt that cannot be read or has no room, or a sampler that cannot fill it.
     """
     parsed = [parse(prompt, tokenizer, mask_id, settings.length, context) for prompt in prompts]
-    groups: dict[tuple[int, int], list[int]] = {}
-    for row, tokens in enumerate(parsed):
-        groups.setdefault((len(tokens), int((tokens == mask_id).sum())), []).append(row)
     runs = []
-    for (_, num_masks), rows in groups.items():
-        canvas = Canvas.of(torch.stack([parsed[row] for row in rows]).to(device), mask_id)
-        canvas.rows = torch.tensor(rows, device=device)
-        sampler = settings.build(num_masks)
+    for canvas in canvases(parsed, mask_id, device):
+        sampler = settings.build(int(canvas.open[0].sum()))
         sampler.check(canvas)  # all of them before anything is computed
         runs.append((canvas, sampler))
     for canvas, sampler in runs:
@@ -176,12 +171,36 @@ def generate(
                 yield Sample(numbers[index], text, whole=True, draft=True)
             last = step.tokens
         for row, tokens in zip(numbers, last.tolist(), strict=True):
-            text = spelled(_until_end(tokens, parsed[row], tokenizer, prompts[row]), tokenizer)
+            text = spelled(until_end(tokens, parsed[row], tokenizer, prompts[row]), tokenizer)
             yield Sample(row, text, whole=True)
 
 
-def _until_end(tokens: list[int], given: Tensor, tokenizer: Tokenizer, prompt: str) -> list[int]:
-    """A text that was continued ends where its document does."""
+def canvases(
+    parsed: Sequence[Int[Tensor, " _"]], mask_id: int, device: torch.device | None = None
+) -> list[Canvas]:
+    """Texts with as many tokens and as many masks on one canvas; rows keep their numbers."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for row, tokens in enumerate(parsed):
+        groups.setdefault((len(tokens), int((tokens == mask_id).sum())), []).append(row)
+    found = []
+    for rows in groups.values():
+        canvas = Canvas.of(torch.stack([parsed[row] for row in rows]).to(device), mask_id)
+        canvas.rows = torch.tensor(rows, device=device)
+        found.append(canvas)
+    return found
+
+
+def until_end(
+    tokens: list[int], given: Int[Tensor, " t"], tokenizer: Tokenizer, prompt: str
+) -> list[int]:
+    """The tokens of a finished text: one that was continued ends where its document does.
+
+    Args:
+        tokens: all of them.
+        given: those of the prompt, with masks.
+        tokenizer: of the model.
+        prompt: what was asked for.
+    """
     if has_holes(prompt):
         return tokens
     start = int((given < tokenizer.vocab_size).sum())

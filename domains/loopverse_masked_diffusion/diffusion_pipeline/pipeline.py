@@ -24,7 +24,7 @@ from loopverse_masked_diffusion.diffusion_pipeline.scheduler import (
     draws_from,
 )
 from loopverse_masked_diffusion.diffusion_pipeline.tokenizer import CallableTokenizer
-from loopverse_masked_diffusion.generation import _until_end
+from loopverse_masked_diffusion.generation import canvases, until_end
 from loopverse_masked_diffusion.prompts import parse, spelled
 from loopverse_masked_diffusion.sampling import Sampler
 
@@ -175,17 +175,11 @@ class MaskedDiffusionPipeline(DiffusionPipeline):
         ]
 
     def _starts(self, given: list[Tensor], steps: int | None) -> list[tuple[Canvas, Sampler]]:
-        """Prompts of equal length and as many masks on one canvas, and how to fill it."""
+        """Canvases to fill, and with what; all are checked before anything is computed."""
         _check_scheduler(self.scheduler)
-        mask_id, device = self.model.adapter.mask_id, self._execution_device
-        groups: dict[tuple[int, int], list[int]] = {}
-        for row, tokens in enumerate(given):
-            groups.setdefault((len(tokens), int((tokens == mask_id).sum())), []).append(row)
-        starts = []
-        for (_, num_masks), rows in groups.items():
-            canvas = Canvas.of(torch.stack([given[row] for row in rows]).to(device), mask_id)
-            canvas.rows = torch.tensor(rows, device=device)
-            usual = min(self.scheduler.config["steps"], num_masks)
+        device, starts = self._execution_device, []
+        for canvas in canvases(given, self.model.adapter.mask_id, device):
+            usual = min(self.scheduler.config["steps"], int(canvas.open[0].sum()))
             self.scheduler.set_timesteps(usual if steps is None else steps, device)
             self.scheduler.sampler.check(canvas)
             starts.append((canvas, self.scheduler.sampler))
@@ -196,7 +190,7 @@ class MaskedDiffusionPipeline(DiffusionPipeline):
     ) -> list[str]:
         tokenizer = self.model.adapter.tokenizer
         return [
-            spelled(_until_end(tokens.tolist(), start, tokenizer, prompt), tokenizer)
+            spelled(until_end(tokens.tolist(), start, tokenizer, prompt), tokenizer)
             for tokens, start, prompt in zip(filled, given, prompts, strict=True)
         ]
 
