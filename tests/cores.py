@@ -18,7 +18,7 @@ PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 def preset(name: str, **changes: Any) -> CoreConfig:
     """The settings of a published core, but narrow and with few layers."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    content = _content(name)
     settings = {"width": 16, "num_heads": 4, "num_kv_heads": 2, **content["core"]}
     for count in ("num_prelude", "num_loop", "num_coda"):
         settings[count] = min(settings[count], 2)
@@ -28,6 +28,17 @@ def preset(name: str, **changes: Any) -> CoreConfig:
             group = group.removeprefix("override /")
             settings[group.removeprefix("core/")] = GROUPS[group][option]()
     return CoreConfig(**{**settings, **changes})
+
+
+def _content(name: str) -> Any:
+    """A file of the group, over the one that it starts from, if it does."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
+    for base in [item for item in content["defaults"] if isinstance(item, str)]:
+        if base != "_self_":
+            older = _content(base)
+            content["core"] = {**older["core"], **content["core"]}
+            content["defaults"] = [*older["defaults"], *content["defaults"]]
+    return content
 
 
 def small_core(name: str, *, seed: int = 0, **changes: Any) -> RecurrentCore:

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from loopverse.nn.core import RecurrentCore
+from torch import nn
+
+from loopverse.nn.core import LoopBody, RecurrentCore
 from loopverse.nn.injection import Add, NoInjection
 from loopverse.nn.state import Embed, Zeros
 
@@ -52,11 +54,14 @@ def loopify_core(core: RecurrentCore, layers: tuple[int, ...], loops: int = 4) -
             tied=True,
         )
     )
-    parts = (core.prelude, core.bodies[0].layers, core.coda)
-    theirs = [block for part in parts for block in part.blocks]
-    parts = (looped.prelude, looped.bodies[0].layers, looped.coda)
-    ours = [block for part in parts for block in part.blocks]
-    for mine, other in zip(ours, theirs, strict=True):
+    for mine, other in zip(_blocks(looped), _blocks(core), strict=True):
         mine.load_state_dict(other.state_dict())
     looped.output_norm.load_state_dict(core.output_norm.state_dict())
     return looped.to(next(core.parameters())).train(core.training)
+
+
+def _blocks(core: RecurrentCore) -> list[nn.Module]:
+    """All layers, in the order of one loop."""
+    body = core.bodies[0]
+    assert isinstance(body, LoopBody)
+    return [*core.prelude.blocks, *body.layers.blocks, *core.coda.blocks]
