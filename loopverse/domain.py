@@ -255,9 +255,11 @@ class DomainAdapter(nn.Module, ABC):
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
     def read(self, texts: Sequence[str]) -> TensorDict:
-        """A batch, as `batches` yields it, of given texts: row `n` is text `n`. Optional.
+        """A batch, as `batches` yields it, of given texts. Optional.
 
-        What a model says of texts that it did not choose: it judges what others make.
+        So a model says what it thinks of texts that others made. Every unit of a text counts once, by
+        its weight. The key `text` is the number of the text that a row belongs to, `[b]`: one that is
+        longer than a row has several.
 
         Raises:
             NotImplementedError: this domain reads no texts.

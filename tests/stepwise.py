@@ -81,6 +81,7 @@ class Reading(Toy):
                 ),
                 "weight": torch.stack([(places < len(text)).float() for text in texts]),
                 "scale": torch.ones(len(texts)),
+                "text": torch.arange(len(texts)),
             },
             batch_size=[len(texts)],
         )

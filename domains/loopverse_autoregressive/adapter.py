@@ -83,30 +83,30 @@ class Autoregressive(TextDomain):
     def read(self, texts: Sequence[str]) -> TensorDict:
         """Each text as a document of its own, from its first token on; that it ends is not asked.
 
+        A text longer than the context is cut into windows, as held-out text is: every token is a
+        target once, predicted from those before it in its window.
+
         Raises:
-            ValueError: a text is longer than the context, or has no UTF-8 form.
+            ValueError: a text has no UTF-8 form.
         """
         tokenizer, context = self.tokenizer, self.config.context
-        documents = [tokenizer.encode(text) for text in texts]
-        for number, document in enumerate(documents):
-            if len(document) > context:
-                raise ValueError(
-                    f"text {number + 1} has {len(document)} tokens, the context is {context}: "
-                    "give shorter texts, or a model with a larger domain.context"
-                )
-        size = (len(texts), max([1, *map(len, documents)]))
-        tokens = torch.full(size, tokenizer.padding)
-        targets, weights = tokens.clone(), torch.zeros(size)
-        tokens[:, 0] = tokenizer.separator
-        for row, document in enumerate(documents):
-            tokens[row, 1 : len(document)] = document[:-1]
-            targets[row, : len(document)] = document
-            weights[row, : len(document)] = 1
+        opening = torch.tensor([tokenizer.separator])
+        windows, numbers = [], []
+        for number, text in enumerate(texts):
+            stream = torch.cat([opening, tokenizer.encode(text)])
+            for start in range(0, max(1, len(stream) - 1), context):
+                windows.append(stream[start : start + context + 1])
+                numbers.append(number)
+        size = (len(windows), max([2, *map(len, windows)]))
+        tokens, weights = torch.full(size, tokenizer.padding), torch.zeros(size)
+        for row, window in enumerate(windows):
+            tokens[row, : len(window)] = window
+            weights[row, 1 : len(window)] = 1
         content = {
-            "tokens": tokens,
-            "targets": targets,
-            "weights": weights,
-            "segments": torch.zeros(size, dtype=torch.long),
-            "id": torch.zeros(len(texts), dtype=torch.long),
+            "tokens": tokens[:, :-1],
+            "targets": tokens[:, 1:],
+            "weights": weights[:, 1:],
+            "segments": torch.zeros_like(tokens[:, 1:]),
+            "text": torch.tensor(numbers, dtype=torch.long),
         }
-        return TensorDict(content, batch_size=[len(texts)])
+        return TensorDict(content, batch_size=[len(windows)])

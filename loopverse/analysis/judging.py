@@ -71,22 +71,20 @@ class Judge:
         """What it says of each text.
 
         Raises:
-            ValueError: a text that it cannot read, such as one longer than its context.
+            ValueError: a text that it cannot read.
         """
         model = self.run.model
-        batch = model.adapter.prepare(model.adapter.read(texts), stream(SEED, 0, "judge"))
+        batch = model.adapter.read(texts)
+        numbers = batch["text"]
+        batch = model.adapter.prepare(batch, stream(SEED, 0, "judge"))
         device = next(model.parameters()).device
         think = model.bind(self.run.config.schedule.typical(), seed=SEED)
         outcome = model.adapter(think, batch.to(device))
-        if len(outcome.losses) != len(texts):
-            raise UserError(
-                f"{type(model.adapter).__name__}.read must give one row per text, {len(texts)}, got "
-                f"{len(outcome.losses)}: mend it"
-            )
-        weights = outcome.weights.double().flatten(1)
-        nats = (outcome.losses.double().flatten(1) * weights).sum(dim=1)
-        tokens = weights.sum(dim=1)
-        return [Verdict(*pair) for pair in zip(nats.tolist(), tokens.tolist(), strict=True)]
+        weights = outcome.weights.double().flatten(1).cpu()
+        nats = (outcome.losses.double().flatten(1).cpu() * weights).sum(dim=1)
+        found = torch.zeros(len(texts), 2, dtype=torch.double)
+        found.index_add_(0, numbers, torch.stack([nats, weights.sum(dim=1)], dim=1))
+        return [Verdict(*pair) for pair in found.tolist()]
 
 
 def _assets(folder: RunFolder) -> dict[str, bytes]:

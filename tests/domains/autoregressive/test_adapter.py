@@ -245,8 +245,18 @@ def test_a_text_that_is_read_costs_what_the_model_says_of_it_token_by_token() ->
         assert nats == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_text_longer_than_the_context_is_not_read() -> None:
-    adapter = make_adapter(context=5)
-    assert adapter.read(["12345"])["tokens"].shape == (1, 5)
-    with pytest.raises(ValueError, match="text 2 has 6 tokens, the context is 5: give shorter"):
-        adapter.read(["1", "123456"])
+def test_a_text_longer_than_the_context_is_read_in_windows_every_token_once() -> None:
+    batch = make_adapter(context=5).read(["12345", "abcdefghijkl", ""])
+    assert batch["text"].tolist() == [0, 1, 1, 1, 2]
+    tokens, targets = (
+        [bytes(row).decode() for row in batch[key] % 256] for key in ("tokens", "targets")
+    )
+    assert [text.replace("\x01", ".") for text in targets] == [
+        "12345",
+        "abcde",
+        "fghij",
+        "kl...",
+        ".....",
+    ]
+    assert [text[0] for text in tokens] == ["\0", "\0", "e", "j", "\0"]
+    assert batch["weights"].sum(dim=1).tolist() == [5, 5, 5, 2, 0]
