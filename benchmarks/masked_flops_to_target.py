@@ -88,12 +88,13 @@ def curve_of(config: TrainConfig, run: RunFolder) -> Curve:
     batch = model.adapter.prepare(batch, torch.Generator().manual_seed(0))
     cost = measure_cost(model, batch)
     per_unit: dict[int, float] = {}
-    spent, spent_at = 0.0, {}
+    spent, seen, spent_at = 0.0, 0, {}
     for row in run.rows.read("train"):
         depth = int(row["depth"])
         if depth not in per_unit:
             per_unit[depth] = cost.per_unit(model.core, depth)
-        spent += 3 * per_unit[depth] * row["units"]
+        spent += 3 * per_unit[depth] * (row["units"] - seen)  # a row counts all units so far
+        seen = row["units"]
         spent_at[row["step"]] = spent
     rows = run.rows.read("valid")
     return Curve([spent_at[row["step"]] for row in rows], [row[METRIC] for row in rows])
@@ -107,12 +108,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--every", type=int, default=50, help="steps between measurements")
     parser.add_argument("--folder", type=Path, default=Path("runs/masked_flops_to_target"))
-    parser.add_argument("--only", choices=ARMS, action="append", help="train these, no table")
+    parser.add_argument("--arms", choices=ARMS, nargs="+", default=list(ARMS))
     parser.add_argument("overrides", nargs="*", help="settings of all runs")
     options = parser.parse_intermixed_args()
-    curves: dict[str, list[Curve]] = {arm: [] for arm in ARMS}
+    curves: dict[str, list[Curve]] = {arm: [] for arm in options.arms}
     for seed in options.seeds:
-        for arm in options.only or ARMS:
+        for arm in options.arms:
             config = config_of(
                 arm, seed, options.steps, options.every, options.folder, options.overrides
             )
@@ -120,7 +121,7 @@ def main() -> None:
             if not (path / "summary.json").exists():
                 train(config, run=path if path.exists() else None, reporter=PlainReporter(every=60))
             curves[arm].append(curve_of(config, RunFolder.open(path)))
-    if not options.only:
+    if "unlooped" in curves:  # the target is its end
         report(curves, options.folder)
 
 
