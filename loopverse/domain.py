@@ -181,6 +181,8 @@ class DomainAdapter(nn.Module, ABC):
     """A dataclass: the domain's settings, whose defaults run on a laptop."""
     Sampling: ClassVar[type[SampleSettings]] = SampleSettings
     """What can be asked of `sample`: a dataclass that adds the domain's own settings."""
+    example: ClassVar[str] = ""
+    """A prompt that shows what `sample` can do besides going on from nothing; empty: there is none."""
     metric: ClassVar[str]
     """The headline metric: lower is better, its unit in its name (`bits_per_byte`)."""
     unit: ClassVar[str] = "units"
@@ -254,7 +256,7 @@ class DomainAdapter(nn.Module, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not sample")
 
-    def read(self, texts: Sequence[str]) -> TensorDict:
+    def batch_of(self, texts: Sequence[str]) -> TensorDict:
         """A batch, as `batches` yields it, of given texts. Optional.
 
         So a model says what it thinks of texts that others made. Every unit of a text counts once, by

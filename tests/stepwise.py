@@ -71,7 +71,7 @@ class Stepwise(Toy):
 class Reading(Toy):
     """A toy that reads given texts."""
 
-    def read(self, texts: Sequence[str]) -> TensorDict:
+    def batch_of(self, texts: Sequence[str]) -> TensorDict:
         longest = max(len(text) for text in texts)
         places = torch.arange(longest)
         return TensorDict(

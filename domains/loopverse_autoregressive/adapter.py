@@ -80,7 +80,7 @@ class Autoregressive(TextDomain):
             if text := stream.finish():
                 yield Sample(row, text)
 
-    def read(self, texts: Sequence[str]) -> TensorDict:
+    def batch_of(self, texts: Sequence[str]) -> TensorDict:
         """Each text as a document of its own, from its first token on; that it ends is not asked.
 
         A text longer than the context is cut into windows, as held-out text is: every token is a

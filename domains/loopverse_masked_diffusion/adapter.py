@@ -64,6 +64,7 @@ class MaskedDiffusion(TextDomain):
 
     Config = MaskedDiffusionConfig
     Sampling = MaskedDiffusionSampling
+    example = "def area(radius):\n    <mask:40>\n    return area\n"
     config: MaskedDiffusionConfig
 
     def __init__(self, config: MaskedDiffusionConfig, width: int) -> None:

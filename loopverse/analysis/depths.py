@@ -20,6 +20,7 @@ class Depth:
         seconds_per_unit: of a forward pass; the median over batches.
         flops_per_unit: of a forward pass, counted (`loopverse.analysis.efficiency`).
         sample: what the model makes of an empty prompt, where it was asked and its domain samples.
+        example: what it makes of the prompt that its domain names as an example.
     """
 
     loops: int
@@ -28,6 +29,7 @@ class Depth:
     seconds_per_unit: float
     flops_per_unit: float
     sample: str = ""
+    example: str = ""
 
 
 @dataclass

@@ -105,7 +105,8 @@ def evaluate_run(
 ) -> DepthTable:
     """Evaluate a run's checkpoint at several depths and write `evaluation.json` into its folder.
 
-    A short sample at each depth, all with the same draws, is kept beside the figures.
+    A short sample at each depth, all with the same draws, is kept beside the figures, and what becomes
+    of the domain's example.
 
     Args:
         run: the run folder.
@@ -132,22 +133,24 @@ def evaluate_run(
         step=loaded.step,
     )
     for depth in table.depths:
-        depth.sample = sample_from_nothing(loaded.model, depth.loops)
+        depth.sample = sampled(loaded.model, depth.loops)
+        if loaded.model.adapter.example:
+            depth.example = sampled(loaded.model, depth.loops, loaded.model.adapter.example)
     table.save(loaded.folder.path / FILE)
     return table
 
 
 @torch.no_grad()
-def sample_from_nothing(
-    model: LoopedModel, loops: int, settings: SampleSettings | None = None
+def sampled(
+    model: LoopedModel, loops: int, prompt: str = "", settings: SampleSettings | None = None
 ) -> str:
-    """What a model makes of an empty prompt; nothing where its domain does not sample from one."""
+    """What a model makes of a prompt, by default an empty one; nothing where it does not sample so."""
     use = Use(settings or model.adapter.Sampling(length=LENGTH))
     try:
         (text,) = finished_texts(
-            [""], model.adapter.sample(use.think(model, loops), [""], use.sampling)
+            [prompt], model.adapter.sample(use.think(model, loops), [prompt], use.sampling)
         )
-    except (NotImplementedError, ValueError):  # it samples nothing, or not from nothing
+    except (NotImplementedError, ValueError):  # it samples nothing, or not so
         return ""
     return text
 

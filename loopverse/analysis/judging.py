@@ -53,7 +53,7 @@ class Judge:
         """
         run = load(path, device=device)
         domain = type(run.model.adapter)
-        if domain.read is DomainAdapter.read:
+        if domain.batch_of is DomainAdapter.batch_of:
             raise UserError(
                 f"{path} cannot be a judge: its domain {domain.__name__} does not read texts; give the "
                 "run of one that does"
@@ -74,7 +74,7 @@ class Judge:
             ValueError: a text that it cannot read.
         """
         model = self.run.model
-        batch = model.adapter.read(texts)
+        batch = model.adapter.batch_of(texts)
         numbers = batch["text"]
         batch = model.adapter.prepare(batch, stream(SEED, 0, "judge"))
         device = next(model.parameters()).device

@@ -81,12 +81,14 @@ def _measure(console: Console, run: Run) -> DepthTable:
 
 
 def _show_sample(console: Console, table: DepthTable) -> None:
-    """A few lines from nothing, where the domain has something to show."""
-    text = table.reference.sample
-    if text:
-        console.print("[bold]sample[/], from nothing, as deep as in training")
-        show([""], iter([Sample(0, text)]), sys.stdout)
-        console.print()
+    """A few lines from nothing, and of an example, where the domain has something to show."""
+    texts = {"sample": table.reference.sample, "example": table.reference.example}
+    for name, text in texts.items():
+        if text:
+            how = "from nothing" if name == "sample" else "of a prompt"
+            console.print(f"[bold]{name}[/], {how}, as deep as in training")
+            show([""], iter([Sample(0, text)]), sys.stdout)
+            console.print()
 
 
 def _speaks() -> bool:

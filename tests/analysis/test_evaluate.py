@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 from analysis.toys import toy_core, toy_model
+from stepwise import Stepwise, StepwiseSampling
 from tensordict import TensorDict
 from toy import Toy
 
-from loopverse.analysis.evaluate import evaluate_depths
+from loopverse.analysis.evaluate import evaluate_depths, sampled
 from loopverse.domain import Outcome
 from loopverse.training import evaluate
 
@@ -82,3 +83,11 @@ def test_it_asks_no_other_process_of_a_training(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     table = evaluate_depths(toy_model(), [1], trained=1, batch_size=4)
     assert len(table.depths[0].batches) == 4
+
+
+def test_a_sample_is_what_the_domain_makes_of_the_prompt_and_nothing_where_it_refuses() -> None:
+    model = toy_model(adapter=Stepwise)
+    settings = StepwiseSampling(length=4)
+    assert sampled(model, 2, settings=settings) != ""
+    assert sampled(model, 2, "01", settings).startswith("01")
+    assert sampled(toy_model(), 2, "01") == ""

@@ -109,6 +109,20 @@ def test_what_a_run_and_its_model_say_is_never_taken_for_html(run: RunFolder) ->
     assert "script" not in page.tags
 
 
+def test_an_example_is_shown_with_its_prompt(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "An example" not in page_of(run).text
+    table = DepthTable.load(run.path / "evaluation.json")
+    table.depths[0].example = "1 0 1"
+    table.save(run.path / "evaluation.json")
+    monkeypatch.setattr(read_facts(run).domain, "example", "1 <mask:1> 1")
+    page = page_of(run)
+    assert "An example, by depth" in page.text
+    assert "1 <mask:1> 1" in page.text
+    assert "1 0 1" in page.text
+
+
 def without_evaluation(run: RunFolder) -> None:
     (run.path / "evaluation.json").unlink()
 

@@ -230,7 +230,7 @@ def test_a_prompt_longer_than_the_context_is_refused() -> None:
 def test_a_text_that_is_read_costs_what_the_model_says_of_it_token_by_token() -> None:
     model = make_model()
     texts = ["ab", "", "naïve cat"]
-    batch = model.adapter.read(texts)
+    batch = model.adapter.batch_of(texts)
     outcome = outcome_of(model, batch)
     assert outcome.weights.sum(dim=1).tolist() == [2, 0, 10]
     found = (outcome.losses * outcome.weights).sum(dim=1)
