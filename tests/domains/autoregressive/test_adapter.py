@@ -246,7 +246,7 @@ def test_a_text_that_is_read_costs_what_the_model_says_of_it_token_by_token() ->
 
 
 def test_a_text_longer_than_the_context_is_read_in_windows_every_token_once() -> None:
-    batch = make_adapter(context=5).read(["12345", "abcdefghijkl", ""])
+    batch = make_adapter(context=5).batch_of(["12345", "abcdefghijkl", ""])
     assert batch["text"].tolist() == [0, 1, 1, 1, 2]
     tokens, targets = (
         [bytes(row).decode() for row in batch[key] % 256] for key in ("tokens", "targets")
