@@ -20,19 +20,19 @@ class StepwiseSampling(SampleSettings):
 
     Attributes:
         length: bits to write.
-        steps: calls of the model, at most one a bit.
+        steps: calls of the model, at most one a bit; null: four.
         order: `forward` or `backward`.
         pause: bits that no step writes; null: none.
     """
 
     length: int = 8
-    steps: int = 4
+    steps: int | None = 4
     order: str = "forward"
     pause: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.steps <= self.length:
+        if self.steps is not None and not 1 <= self.steps <= self.length:
             raise ValueError(
                 f"steps must be 1 to the length {self.length}, got {self.steps}: ask for fewer"
             )
@@ -47,17 +47,17 @@ class Stepwise(Toy):
         self, think: Think, prompts: Sequence[str], settings: SampleSettings
     ) -> Iterator[Sample]:
         assert isinstance(settings, StepwiseSampling)
-        length, count = settings.length, len(prompts)
+        length, steps, count = settings.length, settings.steps or 4, len(prompts)
         draws = torch.stack([self._draws(settings, row) for row in range(count)])
         bits, hidden = torch.zeros_like(draws).long(), torch.ones_like(draws).bool()
-        for step in range(settings.steps):
+        for step in range(steps):
             batch = TensorDict({"bits": bits, "scale": torch.ones(count)}, batch_size=[count])
-            think_so_far = think(self.embed(batch), outer=step / settings.steps)
+            think_so_far = think(self.embed(batch), outer=step / steps)
             drawn = (draws < self.predict(think_so_far.z).probs[..., 1]).long()
-            now = torch.arange(length) * settings.steps // length == step
+            now = torch.arange(length) * steps // length == step
             now = now.flip(0) if settings.order == "backward" else now
             bits, hidden = torch.where(now, drawn, bits), hidden & ~now
-            last = step == settings.steps - 1
+            last = step == steps - 1
             for row, prompt in enumerate(prompts):
                 shown = zip(bits[row].tolist(), hidden[row].tolist(), strict=True)
                 text = prompt + "".join(HIDDEN if away else str(bit) for bit, away in shown)

@@ -133,7 +133,7 @@ def _measured(
     verdicts = judge.weigh(texts) if judge is not None else []
     return Quality(
         loops=loops,
-        steps=getattr(use.sampling, STEPS, 0),
+        steps=getattr(use.sampling, STEPS, None) or 0,
         blocks=blocks / samples,
         seconds=seconds / samples,
         nats=[verdict.nats for verdict in verdicts],

@@ -19,7 +19,7 @@ class Quality:
 
     Attributes:
         loops: of a call of the core, on average or at most, as budget and halting rule say.
-        steps: of sampling; 0 where the domain has no such setting.
+        steps: of sampling; 0 where the domain has no such setting, or decides itself.
         blocks: block evaluations per text (`loopverse.analysis.efficiency.BlockCount`).
         seconds: per text.
         nats: minus the log-likelihood of each text under the judge; none without a judge.

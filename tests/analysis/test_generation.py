@@ -93,6 +93,12 @@ def test_without_a_judge_there_is_variety_and_no_likelihood(maker: Path) -> None
     assert math.isfinite(row.distinct[0])
 
 
+def test_steps_that_the_domain_decides_are_not_a_number_of_steps(maker: Path) -> None:
+    evaluate_quality(maker, [1], settings=StepwiseSampling(steps=None), samples=1)
+    (row,) = QualityTable.load(maker / "quality.json").rows
+    assert (row.steps, row.blocks) == (0, 4 * 2)
+
+
 def test_rows_share_their_draws_so_that_only_depth_and_steps_differ(maker: Path) -> None:
     first, again = (evaluate_quality(maker, [2], [4], samples=3).rows[0] for _ in range(2))
     assert first.entropies == again.entropies
