@@ -4,7 +4,7 @@ The two take turns step by step in one process: after every step of `train()`, i
 step of the hand-written loop on a twin of the model and the same batches. Ratios are of medians.
 
     python benchmarks/train_overhead.py --width 256 512
-    python benchmarks/train_overhead.py --width 128 domain=masked_diffusion schedule=constant
+    python benchmarks/train_overhead.py domain=masked_diffusion schedule=constant --width 128
 """
 
 import argparse
