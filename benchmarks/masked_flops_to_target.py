@@ -18,6 +18,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import torch
 
 from loopverse.analysis.efficiency import measure_cost
@@ -100,6 +101,19 @@ def curve_of(config: TrainConfig, run: RunFolder) -> Curve:
     return Curve([spent_at[row["step"]] for row in rows], [row[METRIC] for row in rows])
 
 
+def plot(path: Path, curves: dict[str, list[Curve]]) -> None:
+    """Bits per byte over training FLOPs, a line for each run."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for number, (arm, runs) in enumerate(curves.items()):
+        for index, run in enumerate(runs):
+            teraflops = [flops / 1e12 for flops in run.flops]
+            label = arm if index == 0 else None
+            axes.plot(teraflops, run.bits, color=f"C{number}", linewidth=1, label=label)
+    axes.set(xlabel="training TFLOPs", ylabel="held-out bits per byte, bound", ylim=(None, 3.6))
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,6 +123,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=50, help="steps between measurements")
     parser.add_argument("--folder", type=Path, default=Path("runs/masked_flops_to_target"))
     parser.add_argument("--arms", choices=ARMS, nargs="+", default=list(ARMS))
+    parser.add_argument("--plot", type=Path, help="also draw the curves, as SVG or PNG")
     parser.add_argument("overrides", nargs="*", help="settings of all runs")
     options = parser.parse_intermixed_args()
     curves: dict[str, list[Curve]] = {arm: [] for arm in options.arms}
@@ -121,6 +136,8 @@ def main() -> None:
             if not (path / "summary.json").exists():
                 train(config, run=path if path.exists() else None, reporter=PlainReporter(every=60))
             curves[arm].append(curve_of(config, RunFolder.open(path)))
+    if options.plot is not None:
+        plot(options.plot, curves)
     if "unlooped" in curves:  # the target is its end
         report(curves, options.folder)
 

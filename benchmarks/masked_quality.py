@@ -16,6 +16,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+
 from loopverse.analysis import Quality, evaluate_quality
 from loopverse.analysis.statistics import estimate
 from loopverse.depth import (
@@ -99,6 +101,28 @@ def cells(rows: Sequence[Quality]) -> str:
     )
 
 
+def plot(path: Path, grid: dict[int, list[list[Quality]]]) -> None:
+    """Perplexity against block evaluations, a line for each number of loops."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    for loops, points in grid.items():
+        blocks = [sum(row.blocks for row in rows) / len(rows) for rows in points]
+        found = [
+            estimate([math.exp(row.nats_per_token.value) for row in rows], [1.0] * len(rows))
+            for rows in points
+        ]
+        axes.errorbar(
+            blocks,
+            [one.value for one in found],
+            [one.margin or 0.0 for one in found],
+            marker="o",
+            capsize=2,
+            label=f"{loops} loop{'' if loops == 1 else 's'}",
+        )
+    axes.set(xscale="log", xlabel="block evaluations a text", ylabel="generative perplexity")
+    axes.legend(frameon=False)
+    figure.savefig(path)
+
+
 HEAD = "block evaluations | generative perplexity | entropy, bits a byte | distinct-2 |"
 
 
@@ -116,6 +140,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=12, help="loops before the exit")
     parser.add_argument("--tolerance", type=float, nargs="+", default=[0.2, 0.1, 0.05])
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--plot", type=Path, help="also draw the first table, as SVG or PNG")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     runs = [RunFolder.open(run).path for run in options.runs]
@@ -131,10 +156,14 @@ def main() -> None:
 
     print(f"{len(runs)} runs, {options.samples} texts a row, judge {options.judge.name}\n")
     print(f"| loops | steps | {HEAD}\n|---|---|---|---|---|---|")
+    grid: dict[int, list[list[Quality]]] = {loops: [] for loops in options.loops}
     for loops in options.loops:
         for steps in options.steps:
             found = rows("even", loops, steps, None, None)
+            grid[loops].append(found)
             print(f"| {loops} | {steps} | {cells(found)}", flush=True)
+    if options.plot is not None:
+        plot(options.plot, grid)
     print(
         f"\n| {options.mean} loops on average, {options.middle} steps | {HEAD}\n|---|---|---|---|---|"
     )

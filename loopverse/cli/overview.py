@@ -10,7 +10,7 @@ from rich.markup import escape
 COMMANDS = {
     "train": "train a model, go on with a run, or sweep over settings",
     "sample": "let a trained model continue prompts",
-    "evaluate": "measure a run at several numbers of loops",
+    "evaluate": "measure a run at several numbers of loops, and what it makes",
     "report": "write the report.html of a run anew",
     "domains": "list what can be learned here: the installed domains",
     "check": "check a domain of your own against the contract",
