@@ -32,5 +32,5 @@ def test_where_a_run_lies_is_no_difference() -> None:
 )
 def test_any_text_survives_the_command_line(name: str) -> None:
     config = compose([])
-    config.domain.corpus = name
-    assert compose(overrides(config)).domain.corpus == name
+    config.domain.text_column = name
+    assert compose(overrides(config)).domain.text_column == name
