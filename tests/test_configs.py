@@ -86,6 +86,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     },
 }
 """The rows of the table of published architectures; what a row does not name is the default."""
+PUBLISHED["loopmdm_short"] = {**PUBLISHED["loopmdm"], "layers": (1, 2, 3)}
 
 DEFAULTS = {
     "halting": depth.FixedDepth(),

@@ -38,6 +38,10 @@ def open_corpus(
         ValueError: the source does not exist, holds nothing or is not readable.
     """
     policy = decode_errors(errors)
+    if not spec:
+        raise ValueError(
+            "domain.corpus must name a source, got nothing: stdlib, a file, a folder, a glob or hf:NAME"
+        )
     if spec == "stdlib":
         corpus: Corpus = stdlib(policy)
     elif spec.startswith("hf:"):
@@ -51,7 +55,7 @@ def anchored(spec: str) -> str:
     """The same source from whatever folder it is asked for: paths made absolute, nothing opened."""
     kind = "hf:" if spec.startswith("hf:") else ""
     path = Path(spec.removeprefix(kind)).expanduser()
-    if spec == "stdlib" or (kind and not path.exists()):
+    if spec in ("", "stdlib") or (kind and not path.exists()):
         return spec
     here = str(Path.cwd())
     if glob.has_magic(spec) and not path.exists():

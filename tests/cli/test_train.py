@@ -50,7 +50,10 @@ def test_what_is_trained_is_what_the_line_says(loopverse: Command, tmp_path: Pat
     ("words", "answer"),
     [
         # names
-        (["domain=tyo"], "unknown domain 'tyo'; did you mean 'toy'? known: autoregressive, toy"),
+        (
+            ["domain=tyo"],
+            "unknown domain 'tyo'; did you mean 'toy'? known: autoregressive, masked_diffusion, toy",
+        ),
         (["core=hugin"], "unknown core 'hugin'; did you mean 'huginn'? known: fprm, huginn,"),
         (["core/injection=ad"], "unknown core/injection 'ad'; did you mean 'add'?"),
         (["core.lops=2"], "unknown setting 'core.lops'; did you mean 'core.loops'?"),

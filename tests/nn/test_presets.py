@@ -101,6 +101,7 @@ def fprm(core: RecurrentCore, x: Tensor) -> Tensor:
 
 
 EQUATIONS = {f.__name__: f for f in (plain, huginn, parcae, ouro, loopmdm, loopwm, fprm)}
+EQUATIONS["loopmdm_short"] = loopmdm
 
 
 def test_every_preset_has_its_equation_here() -> None:

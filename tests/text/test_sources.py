@@ -89,10 +89,15 @@ def test_a_relative_source_is_the_same_from_any_folder(
     assert anchored(config.corpus) == config.corpus
 
 
+def test_no_name_is_not_the_folder_we_are_in() -> None:
+    with pytest.raises(ValueError, match="must name a source, got nothing"):
+        open_corpus(TextConfig("").corpus)
+
+
 def test_only_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows").mkdir()
-    for spec in ("stdlib", "hf:name", "hf:owner/name:config", "/text/one.txt"):
+    for spec in ("", "stdlib", "hf:name", "hf:owner/name:config", "/text/one.txt"):
         assert anchored(spec) == spec
     assert anchored("hf:rows") == f"hf:{tmp_path / 'rows'}"
     assert anchored("~/text") == str(Path.home() / "text")
