@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from loopverse_masked_diffusion.canvas import Canvas
 from loopverse_masked_diffusion.sampling.sampler import Sampler
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """Says what the clean token of every place may be.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -85,6 +85,7 @@ class MaskedDiffusionSampling(SampleSettings):
         )
 
 
+@runtime_checkable
 class Reader(Protocol):
     """The parts of the adapter that sampling needs."""
 

@@ -241,7 +241,7 @@ def test_a_text_that_is_read_costs_what_the_model_says_of_it_token_by_token() ->
             before = torch.tensor([[256, *ids[:place]]])
             with torch.no_grad():
                 z = model.bind(2)(CoreInput(adapter_of(model).embed_tokens(before), Attend(True))).z
-                expected -= float(model.adapter.predict(z[:, -1]).logits[0, token])  # type: ignore[attr-defined]
+                expected -= float(model.adapter.predict(z[:, -1:]).logits[0, 0, token])  # type: ignore[attr-defined]
         assert nats == pytest.approx(expected, abs=1e-4)
 
 
