@@ -11,6 +11,7 @@ from torch import Tensor
 
 from loopverse.depth import (
     Constant,
+    InverseCost,
     LognormalPoisson,
     LoopSchedule,
     Poisson,
@@ -105,6 +106,15 @@ def test_uniform_depths_are_equally_frequent() -> None:
     assert chi_square(observed[3:], torch.full((4,), 0.25, dtype=torch.float64)) < 1
 
 
+def test_every_depth_gets_the_same_share_of_the_layers_under_inverse_cost() -> None:
+    schedule, rng = InverseCost(1, 4, prelude=1, loop=2, coda=3), torch.Generator().manual_seed(0)
+    observed = torch.bincount(torch.tensor([schedule.draw(1, rng=rng) for _ in range(20_000)]))
+    cost = torch.tensor([6, 8, 10, 12]).double()
+    assert chi_square(observed[1:].double(), (1 / cost) / (1 / cost).sum()) < 1
+    spent = observed[1:] * cost
+    assert float(spent.max() / spent.min()) < 1.1
+
+
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 1.0])
 def test_lognormal_poisson_depths_have_their_mean_and_their_heavy_tail(sigma: float) -> None:
     """Variance of a mixed Poisson: `mean + mean^2 (exp(sigma^2) - 1)`."""
@@ -143,6 +153,8 @@ def test_a_ramp_stays_equally_long_at_every_depth_on_its_way() -> None:
     ("build", "message"),
     [
         (lambda: Constant(0), "schedule.loops must be at least 1, got 0"),
+        (lambda: InverseCost(1, 4, loop=0), "schedule.loop must be at least 1, got 0"),
+        (lambda: InverseCost(1, 4, coda=-1), "schedule.coda must be at least 0, got -1"),
         (lambda: Uniform(0, 3), "schedule.low must be at least 1, got 0"),
         (lambda: Uniform(3, 2), r"schedule.high must be at least schedule.low \(3\), got 2"),
         (lambda: Poisson(0.5), "schedule.mean must be at least 1, got 0.5"),
