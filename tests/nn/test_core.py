@@ -23,6 +23,7 @@ from loopverse.nn import (
     Attend,
     CoreInput,
     CoreOutput,
+    Embed,
     FreshNoise,
     KVCache,
     PositionNoise,
@@ -243,3 +244,33 @@ def test_rows_cannot_leave_in_the_middle_of_a_cached_call() -> None:
     plan = LoopPlan(torch.tensor([1, 3]))
     with torch.no_grad(), pytest.raises(ValueError, match=r"while a cache is in use: use halting"):
         think(core, x, plan, cache=KVCache())
+
+
+def test_a_carried_state_is_kept_in_the_share_that_each_unit_asks_for() -> None:
+    """All of it is the carried state, nothing a new one, and units do not share."""
+    core, x = small_core("plain", init=Embed()), embedded()
+    carry = torch.randn_like(x)
+    states: list[Tensor] = []
+    core.bodies[0].register_forward_pre_hook(lambda _, args: states.append(args[0]))
+
+    def start(carry: Tensor | None, keep: Tensor | None) -> Tensor:
+        core(CoreInput(x, Attend()), LoopPlan(1), PositionNoise(), carry=carry, keep=keep)
+        return states[-1]
+
+    fresh = start(None, None)
+    assert torch.equal(start(carry, torch.ones(2, 5)), carry)
+    assert torch.equal(start(carry, torch.zeros(2, 5)), fresh)
+    keep = torch.zeros(2, 5)
+    keep[0, 3], keep[1, 2] = 1.0, 0.25
+    mixed = start(carry, keep)
+    assert torch.equal(mixed[0, 3], carry[0, 3])
+    assert torch.allclose(mixed[1, 2], 0.25 * carry[1, 2] + 0.75 * fresh[1, 2])
+    assert torch.equal(mixed[1, 0], fresh[1, 0])
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    core, x = small_core("plain"), embedded()
+    with pytest.raises(ValueError, match="pass carry too"):
+        core(CoreInput(x, Attend()), LoopPlan(1), PositionNoise(), keep=torch.ones(2, 5))
+    with pytest.raises(ValueError, match=r"keep must have the shape \[2, 5\]"):
+        core(CoreInput(x, Attend()), LoopPlan(1), PositionNoise(), carry=x, keep=torch.ones(2, 4))
