@@ -118,7 +118,7 @@ class MaskedDiffusion(TextDomain):
             begins = (tokens == self.tokenizer.separator).long()
             content["segments"] = cast(Tensor, batch["segments"]) + begins
         if self.config.carry and self.training:
-            content["earlier"] = self._noisier(masked, present, tokens, rng)
+            content |= self._noisier(masked, present, tokens, rng)
         return TensorDict(content, batch_size=batch.batch_size)
 
     def embed(self, batch: TensorDict) -> CoreInput:
@@ -148,8 +148,10 @@ class MaskedDiffusion(TextDomain):
         if "earlier" not in batch:
             return outcome
         with torch.no_grad():
-            earlier = batch.clone(recurse=False).set("visible", batch["earlier"])
-            carried = think(self.embed(earlier), outer=outer).result.z
+            earlier = batch.clone(recurse=False)
+            earlier.update({"visible": batch["earlier"], "level": batch["earlier_level"]})
+            before = 1 - cast(Tensor, batch["earlier_level"])
+            carried = think(self.embed(earlier), outer=before).result.z
         keep = self.keep(cast(Tensor, batch["earlier"]), cast(Tensor, batch["visible"]))
         again = think(inputs, carry=carried, outer=outer, keep=keep)
         return self._agree(outcome, self._judge(again, batch), batch)
@@ -228,13 +230,17 @@ class MaskedDiffusion(TextDomain):
 
     def _noisier(
         self, masked: Masked, present: Tensor, tokens: Tensor, rng: torch.Generator
-    ) -> Tensor:
-        """The tokens of an earlier step: more of them hidden, none that is hidden now revealed."""
+    ) -> dict[str, Tensor]:
+        """An earlier step and its level: more tokens hidden, and all that are hidden now."""
         level = masked.level.double()
         between = level + (1 - level) * torch.rand(len(level), generator=rng, dtype=torch.double)
         more = ((between - level) / (1 - level).clamp(min=1e-9))[:, None]
         also = torch.rand(tokens.shape, generator=rng, dtype=torch.double) < more
-        return tokens.masked_fill(masked.places | (also & present), self.mask_id)
+        hidden = masked.places | (also & present)
+        return {
+            "earlier": tokens.masked_fill(hidden, self.mask_id),
+            "earlier_level": between.float(),
+        }
 
 
 class NoiseEmbedding(nn.Module):

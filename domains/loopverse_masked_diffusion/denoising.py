@@ -35,8 +35,9 @@ def denoise(
 
     A row that is done leaves the batch that the denoiser reads. So does one in which no token has
     changed since it was read, unless the answer depends on time (Sahoo et al. 2406.07524; Ou et al.
-    2406.03736). What a row becomes depends neither on
-    the rows beside it nor on `reuse`. With nothing to fill, no step is taken.
+    2406.03736). What a row becomes depends neither on the rows beside it nor on `reuse`. With nothing to
+    fill, no step is taken. The next step goes on from the canvas that was yielded, and so from what a
+    caller has written into its tokens.
 
     Args:
         denoiser: the model.

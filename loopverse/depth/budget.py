@@ -14,7 +14,7 @@ from loopverse.errors import UserError
 
 @dataclass
 class LoopBudget:
-    """The same depth everywhere, and the base of all other budgets."""
+    """Shares loops out over an outer process. Subclasses are what `budget=NAME` chooses from."""
 
     def share(self, outer: Tensor) -> Tensor:
         """What a place in the outer process gets of the mean; 1 on average over [0, 1].
@@ -22,7 +22,7 @@ class LoopBudget:
         Args:
             outer: places, each in [0, 1]: 0 where the process begins, 1 where it ends.
         """
-        return torch.ones_like(outer)
+        raise NotImplementedError
 
     def loops(self, mean: int, outer: Tensor) -> Tensor:
         """The depth at each place, at least 1: `round(mean * share)`.
@@ -41,6 +41,9 @@ class LoopBudget:
 @dataclass
 class Even(LoopBudget):
     """Every call gets the mean."""
+
+    def share(self, outer: Tensor) -> Tensor:
+        return torch.ones_like(outer)
 
 
 @dataclass

@@ -126,6 +126,27 @@ def test_an_earlier_step_hides_more_and_the_same(corpus: Path) -> None:
     assert bool((earlier | ~now).all())
     assert earlier.sum() > now.sum()
     assert torch.equal(batch["earlier"][~earlier], batch["tokens"][~earlier])
+    assert bool((batch["earlier_level"] >= batch["level"]).all())
+
+
+def test_an_earlier_step_is_read_at_its_own_level(corpus: Path) -> None:
+    model = make_model(carry=True, condition_on_noise=True, shape={"conditioned": True})
+    batch, adapter = prepared(model, corpus), adapter_of(model)
+    bound, conditions, places = model.bind(1), [], []
+
+    def think(inputs, carry=None, outer=0.0, keep=None):
+        conditions.append(inputs.cond)
+        places.append(outer)
+        return bound(inputs, carry=carry, outer=outer, keep=keep)
+
+    with torch.no_grad():
+        adapter(think, batch)
+        assert adapter.noise is not None
+        expected = adapter.noise(batch["earlier_level"])
+    assert torch.equal(conditions[1], expected)
+    assert torch.equal(places[1], 1 - batch["earlier_level"])
+    assert torch.equal(conditions[0], conditions[2])
+    assert not torch.equal(conditions[0], conditions[1])
 
 
 def test_carried_states_are_kept_by_what_happened_to_their_token() -> None:
