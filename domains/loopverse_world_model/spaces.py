@@ -211,7 +211,7 @@ def _described(space: Space) -> dict[str, Any]:
     if isinstance(space, spaces.MultiDiscrete):
         return {**kind, "nvec": space.nvec.tolist()}
     if isinstance(space, spaces.MultiBinary):
-        return {**kind, "n": list(space.shape)}
+        return {**kind, "n": space.n if isinstance(space.n, int) else list(space.shape)}
     bounds = {"low": list(leaf.low), "high": list(leaf.high)}
     return {**kind, "shape": list(leaf.shape), "dtype": leaf.dtype, **bounds}
 
