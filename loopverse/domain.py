@@ -7,7 +7,7 @@ core in between is not its business. One batch, one direction:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from loopverse.depth import LoopResult
+from loopverse.exhibit import Exhibit
 from loopverse.nn import CoreInput
 
 Split = Literal["train", "valid"]
@@ -187,6 +188,8 @@ class DomainAdapter(nn.Module, ABC):
     """The headline metric: lower is better, its unit in its name (`bits_per_byte`)."""
     unit: ClassVar[str] = "units"
     """What there is one loss for, as counts of it are shown, in the plural (`tokens`)."""
+    suggestions: ClassVar[dict[str, str]] = {}
+    """Commands to type once a run is trained, and what for; `{run}` stands for the run folder."""
 
     def __init__(self, config: Any, width: int) -> None:
         super().__init__()
@@ -267,6 +270,21 @@ class DomainAdapter(nn.Module, ABC):
             NotImplementedError: this domain reads no texts.
         """
         raise NotImplementedError(f"{type(self).__name__} does not read texts")
+
+    def exhibits(
+        self, think_at: Callable[[int], Think], loops: Sequence[int], trained: int
+    ) -> Iterator[Exhibit]:
+        """What there is to show of the trained model, beside its losses. Optional.
+
+        Asked when a run is evaluated: the model is in evaluation mode, no gradient is recorded unless it
+        is asked for, and random numbers follow a fixed seed. What was yielded before an error is kept.
+
+        Args:
+            think_at: the model's `think` with this many loops.
+            loops: the depths that are being evaluated, from shallow to deep.
+            trained: the depth that the model is used with.
+        """
+        return iter(())
 
     def save_assets(self, folder: Path) -> None:
         """Write what the model needs in use besides weights and settings (a vocabulary)."""

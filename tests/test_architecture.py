@@ -11,7 +11,7 @@ import pytest
 from source_code import REPOSITORY, Guard, domain_packages, new_violations, sources
 
 ROOMS = (
-    *("errors", "depth", "nn", "domain", "registry", "model"),
+    *("errors", "exhibit", "depth", "nn", "domain", "registry", "model"),
     *("training", "analysis", "testing", "cli", "__main__"),
 )
 """A room imports rooms to its left. `text` stands aside: no room imports it, domains do."""
@@ -158,6 +158,12 @@ PLANTS: list[tuple[Guard, str, str, str]] = [
         "loopverse/model/planted.py",
         "import loopverse\n\nloopverse.train()",
         "model imports train",
+    ),
+    (
+        wrong_directions,
+        "loopverse/exhibit/planted.py",
+        "from loopverse.nn import CoreInput",
+        "exhibit imports nn",
     ),
     (
         wrong_directions,

@@ -2,39 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its 95 % interval.
-
-    Attributes:
-        value: the estimate.
-        margin: half the width of the interval; None where a single value tells nothing of the spread.
-    """
-
-    value: float
-    margin: float | None
-
-    @property
-    def low(self) -> float | None:
-        """Lower end of the interval."""
-        return None if self.margin is None else self.value - self.margin
-
-    @property
-    def high(self) -> float | None:
-        """Upper end of the interval."""
-        return None if self.margin is None else self.value + self.margin
-
-    @property
-    def sure(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.margin is not None and abs(self.value) > self.margin
-
-    def negated(self) -> "Estimate":
-        """The same of the opposite difference."""
-        return Estimate(-self.value, self.margin)
+from loopverse.exhibit import Estimate
 
 
 def estimate(
