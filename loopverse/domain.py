@@ -75,6 +75,34 @@ class Thought:
         """The readout after the last loop."""
         return self.readouts[-1]
 
+    @classmethod
+    def joined(cls, thoughts: Sequence["Thought"]) -> "Thought":
+        """Several calls as one, their units one after the other on the time axis.
+
+        So what a domain thought step by step is predicted and weighed at once.
+
+        Args:
+            thoughts: of the same rows, all supervised at as many loops.
+        """
+        first, results = thoughts[0], [thought.result for thought in thoughts]
+        converged = [result.converged for result in results if result.converged is not None]
+        result = LoopResult(
+            z=torch.cat([result.z for result in results], 1),
+            depth=torch.cat([result.depth for result in results], 1),
+            converged=torch.cat(converged, 1) if converged else None,
+        )
+        weights = [thought.weights for thought in thoughts if thought.weights is not None]
+        extras = [thought.extra for thought in thoughts if thought.extra is not None]
+        return cls(
+            [
+                torch.cat([thought.readouts[number] for thought in thoughts], 1)
+                for number in range(len(first.readouts))
+            ],
+            result,
+            torch.cat(weights, 2) if weights else None,
+            torch.cat(extras, 1) if extras else None,
+        )
+
     def weigh(self, outcomes: Sequence[Outcome]) -> Outcome:
         """One outcome from that of every readout, as the objective weighs them.
 

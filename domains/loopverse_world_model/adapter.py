@@ -1,0 +1,223 @@
+"""The dynamics of an environment: what follows from an observation and actions."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torchmetrics
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tensordict import TensorDict
+from torch import Tensor
+from torch.distributions import Distribution
+
+from loopverse.domain import DomainAdapter, Outcome, Split, Think, Thought
+from loopverse.errors import UserError
+from loopverse.nn import Attend, CoreInput
+from loopverse_world_model.config import WorldModelConfig
+from loopverse_world_model.deferred import LatentLosses, horizon_at
+from loopverse_world_model.dynamics import Dynamics
+from loopverse_world_model.memory import Memory
+from loopverse_world_model.metrics import RootMeanError
+from loopverse_world_model.prediction import Origin, TransitionDistribution
+from loopverse_world_model.spaces import leaves_of, space_from_json
+
+STATISTICS = "statistics.safetensors"
+
+
+class WorldModel(DomainAdapter):
+    """Windows of episodes: a few observed steps, then imagined ones; a loss where things are decoded.
+
+    Raises:
+        ValueError: spaces that cannot be modelled, or sizes that cannot be.
+    """
+
+    Config = WorldModelConfig
+    metric = "rollout_error_std"
+    unit = "transitions"
+    config: WorldModelConfig
+
+    def __init__(self, config: WorldModelConfig, width: int) -> None:
+        super().__init__(config, width)
+        self.observation_space = space_from_json(config.observation_space)
+        self.action_space = space_from_json(config.action_space)
+        self.dynamics = Dynamics(
+            leaves_of(self.observation_space, "observation"),
+            leaves_of(self.action_space, "action"),
+            width,
+            tokens=config.tokens,
+            horizon=max(config.horizon, 100),
+            squash=config.symlog,
+            anchored=config.predict == "change",
+            decoded=config.imagine == "decoded",
+        )
+        self.latent = None
+        if config.decode == "deferred":
+            self.latent = LatentLosses(
+                config.tokens * width,
+                self.dynamics.num_features,
+                config.latent_weight,
+                config.smooth_weight,
+                config.smooth_limit,
+            )
+        self._replay: Any = None
+        self._fitted = False
+
+    @property
+    def actions(self) -> Any:
+        """How actions are encoded for a planner."""
+        return self.dynamics.actions
+
+    def batches(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Iterator[TensorDict]:
+        config = self.config
+        windows = self.replay().windows(split)
+        if split == "valid":
+            length = config.context - 1 + config.horizon
+            return windows.once(batch_size, length, start=start, rank=rank, world_size=world_size)
+        lengths = lambda n: config.context - 1 + horizon_at(n, config.horizon, config.growth)  # noqa: E731
+        return windows.random(
+            batch_size, lengths, seed=seed, start=start, rank=rank, world_size=world_size
+        )
+
+    def embed(self, batch: TensorDict) -> CoreInput:
+        """The first step of every window, as the core reads it."""
+        action = self.dynamics.actions.encode(cast(Tensor, batch["action"])[:, 0])
+        return CoreInput(self.dynamics.reads(self._first(batch), action), Attend(causal=False))
+
+    def predict(self, z: Float[Tensor, "b t d"]) -> TransitionDistribution:
+        return self.dynamics.predict(z)
+
+    def forward(self, think: Think, batch: TensorDict) -> Outcome:
+        """Observe `context` steps, imagine the others, and decode them all or only the last."""
+        dynamics, observed = self.dynamics, cast(TensorDict, batch["observation"])
+        actions = dynamics.actions.encode(cast(Tensor, batch["action"]))
+        features = dynamics.features(observed)
+        memory = dynamics.observe(dynamics.begin(len(actions)), observed[:, 0], features[:, 0])
+        thoughts: list[Thought] = []
+        origins: list[Origin] = []
+        length = actions.shape[1]
+        for step in range(length):
+            if 0 < step < self.config.context:
+                memory = dynamics.observe(memory, observed[:, step], features[:, step])
+            memory, thought = dynamics.advance(think, memory, actions[:, step], step / length)
+            thoughts.append(thought)
+            origins.append(Origin(memory.base, memory.age))
+            memory = dynamics.imagined(memory, thought.z)
+        first = length - 1 if self.training and self.latent is not None else 0
+        thought = Thought.joined(thoughts[first:])
+        base = torch.stack([origin.base for origin in origins[first:]], 1)
+        origin = Origin(cast(TensorDict, base), torch.stack([o.age for o in origins[first:]], 1))
+        outcomes = []
+        for z in thought.readouts:
+            prediction = self.predict(z)
+            prediction.origin = origin
+            outcomes.append(self.loss(prediction, batch))
+        outcome = thought.weigh(outcomes)
+        if self.training and self.latent is not None:
+            states = torch.stack([one.result.z.flatten(1) for one in thoughts], 1)
+            penalty = self.latent(states, features[:, 1:], cast(Tensor, batch["weights"]))
+            outcome.penalty = penalty if outcome.penalty is None else outcome.penalty + penalty
+        return outcome
+
+    def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
+        """The negative log-likelihood of the last steps of the windows, as many as are predicted.
+
+        In nats, per transition, in the units of the heads: a density of standardised numbers.
+        """
+        assert isinstance(prediction, TransitionDistribution)
+        origin = prediction.origin
+        assert origin is not None  # `forward` knows what changes are counted from
+        steps, tokens = origin.age.shape[1], self.config.tokens
+        observed = cast(TensorDict, batch["observation"])
+        targets = self.dynamics.targets(
+            origin,
+            observed[:, -steps:],
+            cast(Tensor, batch["reward"])[:, -steps:],
+            cast(Tensor, batch["terminated"])[:, -steps:],
+        )
+        nats = -prediction.log_prob(targets)
+        weights = cast(Tensor, batch["weights"])[:, -steps:]
+        nats = torch.where(weights > 0, nats, torch.zeros_like(nats))
+        if (
+            tokens > 1
+        ):  # one loss for every unit of the state; together they count as one transition
+            nats = nats.repeat_interleave(tokens, 1)
+            weights = weights.repeat_interleave(tokens, 1) / tokens
+        return Outcome(nats, weights, prediction=prediction)
+
+    def metrics(self) -> dict[str, torchmetrics.Metric]:
+        return {self.metric: RootMeanError(), "nats_per_transition": torchmetrics.MeanMetric()}
+
+    def measure(
+        self, metrics: dict[str, torchmetrics.Metric], outcome: Outcome, batch: TensorDict
+    ) -> None:
+        prediction = outcome.prediction
+        assert isinstance(prediction, TransitionDistribution)
+        metrics["nats_per_transition"].update(outcome.losses, outcome.weights)
+        squares = self.dynamics.errors(prediction, cast(TensorDict, batch["observation"]))
+        steps = squares.shape[1]
+        metrics[self.metric].update(squares, cast(Tensor, batch["weights"])[:, -steps:])
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the scale of the data, which what is read and predicted is counted in."""
+        save_file(self._statistics(), folder / STATISTICS)
+
+    def load_assets(self, folder: Path) -> None:
+        """Take the scale of the data of a run.
+
+        Raises:
+            ValueError: it is missing or damaged, or of other spaces.
+        """
+        path, own = folder / STATISTICS, self._statistics()
+        try:
+            loaded = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{path} is missing or damaged: copy it from the run the model is of"
+            ) from error
+        shapes = {name: list(value.shape) for name, value in loaded.items()}
+        expected = {name: list(value.shape) for name, value in own.items()}
+        if shapes != expected:
+            raise UserError(
+                f"{path} is of other spaces than this model: expected {expected}, got {shapes}"
+            )
+        for name, value in own.items():
+            value.copy_(loaded[name])
+        self._fitted = True
+
+    def replay(self) -> Any:
+        """The episodes of this run: collected, imported or found, and opened when first asked for.
+
+        Raises:
+            ValueError: an environment or a folder that cannot be used.
+        """
+        if self._replay is None:
+            from loopverse_world_model.sources import (
+                open_replay,  # it imports gymnasium and torchrl
+            )
+
+            self._replay = open_replay(self.config)
+            if not self._fitted:
+                self.dynamics.fit(self._replay.part("train"))
+                self._fitted = True
+        return self._replay
+
+    def _statistics(self) -> dict[str, Tensor]:
+        kept = self.state_dict()
+        return {name: value for name, value in self.named_buffers() if name not in kept}
+
+    def _first(self, batch: TensorDict) -> Memory:
+        """The memory at the first step of every window."""
+        first = cast(TensorDict, batch["observation"])[:, 0]
+        return self.dynamics.observe(self.dynamics.begin(batch.batch_size[0]), first)

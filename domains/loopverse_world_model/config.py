@@ -1,0 +1,92 @@
+"""Settings of the world-model domain."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CHOICES = {
+    "predict": ("change", "value"),
+    "imagine": ("latent", "decoded"),
+    "decode": ("every", "deferred"),
+}
+
+
+@dataclass
+class WorldModelConfig:
+    """Settings of the world model.
+
+    Attributes:
+        env: an environment of Gymnasium, `Name-v0` or `package:Name-v0`.
+        env_kwargs: what it is made with.
+        data: a folder to learn from instead of playing: collected episodes, `.npz` or HDF5 in Minari's
+            layout; empty: episodes are collected from `env` and kept in the cache.
+        policy: who plays while collecting: `random`, or `module:function` of your own.
+        hold: steps for which a random action is held; longer explores farther.
+        transitions: how many to collect.
+        num_envs: environments that play side by side; the data are the same for any number.
+        data_seed: of the episodes.
+        episodes: use only the first so many; 0: all there are.
+        held_out: share of the episodes that is kept for evaluation, at least one.
+        context: observed steps at the beginning of a window, at least 1.
+        horizon: steps from the last observation on, of which all but the first are imagined.
+        growth: batches after which the horizon of training grows by one, from 1; 0: it does not grow.
+        pad: windows may run past the end of an episode, where nothing counts; false refuses episodes
+            that are shorter than a window.
+        decode: `every` step has a loss on what is decoded, or only the last (`deferred`).
+        latent_weight: of the distance between imagined and observed features, with `deferred`.
+        smooth_weight: of the length of the path of states beyond `smooth_limit`, with `deferred`.
+        smooth_limit: length per step, in root mean square of the state, that is free.
+        predict: the `change` since the last observation, in units of the data's, or the `value`.
+        imagine: an imagined step reads nothing but the action (`latent`), or also what the step
+            before it `decoded`.
+        symlog: model the symlog of numbers and rewards.
+        tokens: units of the state of one environment step.
+        observation_space: filled in: what is observed, so that a model loads without its environment.
+        action_space: filled in: what can be done.
+    """
+
+    env: str = "Pendulum-v1"
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    data: str = ""
+    policy: str = "random"
+    hold: int = 1
+    transitions: int = 10_000
+    num_envs: int = 8
+    data_seed: int = 0
+    episodes: int = 0
+    held_out: float = 0.1
+    context: int = 1
+    horizon: int = 20
+    growth: int = 0
+    pad: bool = True
+    decode: str = "every"
+    latent_weight: float = 0.1
+    smooth_weight: float = 0.01
+    smooth_limit: float = 1.0
+    predict: str = "change"
+    imagine: str = "latent"
+    symlog: bool = False
+    tokens: int = 1
+    observation_space: str = ""
+    action_space: str = ""
+
+    def __post_init__(self) -> None:
+        for name, options in CHOICES.items():
+            if getattr(self, name) not in options:
+                raise ValueError(
+                    f"domain.{name} must be {' or '.join(options)}, got {getattr(self, name)}"
+                )
+        for name in ("hold", "transitions", "num_envs", "context", "horizon", "tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"domain.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("episodes", "growth", "latent_weight", "smooth_weight", "smooth_limit"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"domain.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"domain.held_out must be between 0 and 1, got {self.held_out}")
+        if self.data:  # a run is resumed and evaluated from other folders
+            self.data = str(Path(self.data).expanduser().absolute())
+        if not (self.observation_space and self.action_space):
+            from loopverse_world_model.sources import spaces_of  # it imports gymnasium
+
+            self.observation_space, self.action_space = spaces_of(self)

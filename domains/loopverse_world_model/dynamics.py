@@ -1,0 +1,232 @@
+"""The network of the world model, apart from the core: what it reads and what it predicts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tensordict import TensorDict
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Independent
+
+from loopverse.domain import Think, Thought
+from loopverse.nn import Attend, CoreInput
+from loopverse_world_model.actions import ActionCodec
+from loopverse_world_model.leaves import LeafModel, VectorLeaf, build_leaf
+from loopverse_world_model.memory import Memory
+from loopverse_world_model.prediction import Origin, TransitionDistribution
+from loopverse_world_model.spaces import Leaf
+
+REWARD, CONTINUE = "reward", "continue"
+"""Names of the parts that are no leaves of the observation."""
+NUMBER = Leaf(REWARD, "vector", (), "float32")
+
+
+class Dynamics(nn.Module):
+    """Reads observations and actions, predicts transitions.
+
+    `e = P([z_prev; obs; act])`, and from the state after the loops the next observation, the reward and
+    whether the episode goes on. Source: LoopWM (2606.18208, eq. 3 and section 3.3); sizes are our choice.
+
+    Args:
+        observed: leaves of the observation.
+        acted: leaves of the action.
+        width: channels of the core's state.
+        tokens: units of the core's state of one environment step.
+        horizon: steps for which the scale of changes is measured.
+        squash: model the symlog of numbers and rewards.
+        anchored: predict the change since the last observation.
+        decoded: an imagined step reads the observation imagined before it.
+    """
+
+    def __init__(
+        self,
+        observed: Sequence[Leaf],
+        acted: Sequence[Leaf],
+        width: int,
+        *,
+        tokens: int,
+        horizon: int,
+        squash: bool,
+        anchored: bool,
+        decoded: bool,
+    ) -> None:
+        super().__init__()
+        self.observed, self.tokens, self.width, self.decoded = observed, tokens, width, decoded
+        self.actions = ActionCodec(acted)
+        total = tokens * width
+        self.leaves = nn.ModuleDict(
+            {leaf.name: build_leaf(leaf, total, horizon, squash, anchored) for leaf in observed}
+        )
+        self.reward = VectorLeaf(NUMBER, total, 1, squash, anchored=False)
+        self.going = nn.Linear(total, 1)
+        self.num_features = sum(self.leaf(leaf).num_features for leaf in observed)
+        self.look = nn.Sequential(
+            nn.Linear(self.num_features, total), nn.SiLU(), nn.Linear(total, total)
+        )
+        self.blind = nn.Parameter(torch.zeros(tokens, width))
+        self.act = nn.Linear(self.actions.width, total)
+        self.recall = nn.Linear(width, width, bias=False)
+
+    def leaf(self, leaf: Leaf) -> LeafModel:
+        """The model of a leaf."""
+        model = self.leaves[leaf.name]
+        assert isinstance(model, LeafModel)
+        return model
+
+    def features(self, observation: TensorDict) -> Float[Tensor, "*batch f"]:
+        """What the network reads of raw observations."""
+        return torch.cat(
+            [self.leaf(leaf).features(observation[leaf.path]) for leaf in self.observed], -1
+        )
+
+    def begin(self, num: int) -> Memory:
+        """Rows that have seen nothing."""
+        device = self.blind.device
+        base = {
+            leaf.path: torch.zeros(num, leaf.size, device=device)
+            for leaf in self.observed
+            if self.leaf(leaf).anchored
+        }
+        return Memory(
+            z=None,
+            seen=torch.zeros(num, self.num_features, device=device),
+            fresh=torch.zeros(num, device=device),
+            base=TensorDict(base, batch_size=[num]),
+            age=torch.zeros(num, dtype=torch.long, device=device),
+        )
+
+    def observe(
+        self, memory: Memory, observation: TensorDict, seen: Tensor | None = None
+    ) -> Memory:
+        """Rows that see something now, of which the features may be known already."""
+        base = {
+            leaf.path: self.leaf(leaf).flat(observation[leaf.path])
+            for leaf in self.observed
+            if self.leaf(leaf).anchored
+        }
+        return replace(
+            memory,
+            seen=self.features(observation) if seen is None else seen,
+            fresh=torch.ones_like(memory.fresh),
+            base=TensorDict(base, batch_size=[len(memory)]),
+            age=torch.zeros_like(memory.age),
+        )
+
+    def advance(
+        self, think: Think, memory: Memory, action: Float[Tensor, "n a"], outer: float = 0.0
+    ) -> tuple[Memory, Thought]:
+        """One step of the environment: think once, from the state where the last step ended.
+
+        Returns:
+            The memory with the new state; `base` and `age` are still those that the prediction made
+            from the thought is counted from, until `imagined`.
+        """
+        thought = think(
+            CoreInput(self.reads(memory, action), Attend(causal=False)),
+            **self._start(memory, outer),
+        )
+        return replace(memory, z=thought.result.z, started=None), thought
+
+    def reads(self, memory: Memory, action: Float[Tensor, "n a"]) -> Float[Tensor, "n t d"]:
+        """`P([z_prev; obs; act])`, with a learned vector in place of an observation that is not there."""
+        shape = (len(memory), self.tokens, self.width)
+        fresh = memory.fresh[:, None, None]
+        x = fresh * self.look(memory.seen).view(shape) + (1 - fresh) * self.blind
+        x = x + self.act(action).view(shape)
+        return x if memory.z is None else x + self.recall(memory.z.to(x.dtype))
+
+    def _start(self, memory: Memory, outer: float) -> dict[str, Any]:
+        if memory.z is None:
+            return {"outer": outer}
+        keep = memory.started
+        if keep is not None:
+            keep = keep[:, None].expand(-1, self.tokens)
+        return {"carry": memory.z, "keep": keep, "outer": outer}
+
+    def heads(self, z: Float[Tensor, "*batch d"]) -> TransitionDistribution:
+        """Distributions from whole states, their tokens side by side."""
+        parts = {leaf.path: self.leaf(leaf).predict(z) for leaf in self.observed}
+        parts[REWARD] = self.reward.predict(z)
+        going = Bernoulli(logits=self.going(z).float(), validate_args=False)
+        parts[CONTINUE] = Independent(going, 1, validate_args=False)
+        return TransitionDistribution(parts)
+
+    def predict(self, z: Float[Tensor, "b t d"]) -> TransitionDistribution:
+        """One distribution for every environment step, of `tokens` units each."""
+        return self.heads(z.reshape(z.shape[0], -1, self.tokens * self.width))
+
+    def decode(self, prediction: TransitionDistribution) -> TensorDict:
+        """Means and most likely values of the next observation, raw, by leaf."""
+        origin = prediction.origin
+        assert origin is not None  # whoever decodes has said what changes are counted from
+        values = {
+            leaf.path: self.leaf(leaf).decode(
+                prediction.parts[leaf.path], origin.base.get(leaf.path, None), origin.age
+            )
+            for leaf in self.observed
+        }
+        return TensorDict(values, batch_size=origin.age.shape)
+
+    def expected_reward(self, prediction: TransitionDistribution) -> Float[Tensor, "*batch"]:
+        """The mean reward."""
+        assert prediction.origin is not None
+        return self.reward.decode(prediction.parts[REWARD], None, prediction.origin.age)
+
+    def chance_to_go_on(self, prediction: TransitionDistribution) -> Float[Tensor, "*batch"]:
+        """The probability that the episode does not end here."""
+        return prediction.parts[CONTINUE].mean[..., 0]
+
+    def targets(
+        self, origin: Origin, observation: TensorDict, reward: Tensor, terminated: Tensor
+    ) -> dict[str, Tensor]:
+        """What happened, in the units of the heads."""
+        targets = {
+            leaf.path: self.leaf(leaf).target(
+                observation[leaf.path], origin.base.get(leaf.path, None), origin.age
+            )
+            for leaf in self.observed
+        }
+        targets[REWARD] = self.reward.target(reward, None, origin.age)
+        targets[CONTINUE] = 1 - terminated.float()[..., None]
+        return targets
+
+    def errors(self, prediction: TransitionDistribution, observation: TensorDict) -> Tensor:
+        """Squared error of every step, `[b t]`: a mean over numbers, then over leaves.
+
+        Numbers count in standard deviations of the data, categories and bits as 1 where they are wrong.
+
+        Args:
+            prediction: of the last `t` steps.
+            observation: raw, of which the last `t` were to be predicted.
+        """
+        decoded = self.decode(prediction)
+        steps = decoded.batch_size[1]
+        errors = [
+            self.leaf(leaf).error(decoded[leaf.path], observation[leaf.path][:, -steps:]).mean(-1)
+            for leaf in self.observed
+        ]
+        return torch.stack(errors).mean(0)
+
+    def imagined(self, memory: Memory, z: Float[Tensor, "n t d"]) -> Memory:
+        """The memory after a step whose outcome is not observed.
+
+        Args:
+            memory: what `advance` returned.
+            z: the readout of that step.
+        """
+        if self.decoded:
+            prediction = self.heads(z.flatten(1))
+            prediction.origin = Origin(memory.base, memory.age)
+            return self.observe(memory, self.decode(prediction))
+        return replace(memory, fresh=torch.zeros_like(memory.fresh), age=memory.age + 1)
+
+    def fit(self, records: TensorDict) -> None:
+        """Take the scale of the data: records in the order of their episodes."""
+        episode = records["episode"]
+        for leaf in self.observed:
+            self.leaf(leaf).fit(records["observation", leaf.path], episode)
+        last = torch.ones_like(episode, dtype=torch.bool)
+        last[:-1] = episode[1:] != episode[:-1]
+        self.reward.fit(records["reward"][~last], episode[~last])

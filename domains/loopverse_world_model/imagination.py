@@ -1,0 +1,76 @@
+"""Steps of the environment, observed or imagined: the outer loop's one step, for every use."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from tensordict import TensorDict
+from torch import Tensor
+
+from loopverse.domain import Think
+from loopverse_world_model.dynamics import Dynamics
+from loopverse_world_model.memory import Memory
+from loopverse_world_model.prediction import Origin, TransitionDistribution
+
+
+@dataclass
+class Imagined:
+    """What a step is expected to bring.
+
+    Attributes:
+        dynamics: whose imagination it is.
+        prediction: distributions in the units of the heads.
+        reward: mean of it, `[n]`.
+        keep_going: probability that the episode does not end here, `[n]`.
+    """
+
+    dynamics: Dynamics
+    prediction: TransitionDistribution
+    reward: Float[Tensor, " n"]
+    keep_going: Float[Tensor, " n"]
+
+    @property
+    def observation(self) -> TensorDict:
+        """The next observation, raw, by leaf: means and most likely values."""
+        return self.dynamics.decode(self.prediction)
+
+
+class Imagination:
+    """A model that is stepped like an environment, many rows at once.
+
+    Args:
+        dynamics: what to step: the adapter of a trained model.
+        think: its core with a number of loops bound to it.
+    """
+
+    def __init__(self, dynamics: Dynamics, think: Think) -> None:
+        self.dynamics, self.think = dynamics, think
+
+    def begin(self, num: int) -> Memory:
+        """Rows that have seen nothing."""
+        return self.dynamics.begin(num)
+
+    def observe(self, memory: Memory, observation: TensorDict) -> Memory:
+        """Tell every row what it sees now: raw leaves, `[n ...]`."""
+        return self.dynamics.observe(memory, observation)
+
+    def step(
+        self, memory: Memory, action: Float[Tensor, "n a"], outer: float = 0.0
+    ) -> tuple[Memory, Imagined]:
+        """Act, in every row, and imagine what follows.
+
+        Args:
+            memory: of the rows; what was observed since the last step is read.
+            action: encoded.
+            outer: where in a plan or a rollout this step is, in [0, 1].
+        """
+        dynamics = self.dynamics
+        memory, thought = dynamics.advance(self.think, memory, action, outer)
+        prediction = dynamics.heads(thought.z.flatten(1))
+        prediction.origin = Origin(memory.base, memory.age)
+        imagined = Imagined(
+            dynamics,
+            prediction,
+            dynamics.expected_reward(prediction),
+            dynamics.chance_to_go_on(prediction),
+        )
+        return dynamics.imagined(memory, thought.z), imagined

@@ -1,0 +1,276 @@
+"""How each kind of leaf is read and predicted."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Normal
+from torch.nn import functional as F
+
+from loopverse_world_model.prediction import categories, normal
+from loopverse_world_model.spaces import Leaf
+from loopverse_world_model.statistics import change_scales, spread
+
+FAR = 10.0
+"""Standard deviations beyond which what is read is cut off."""
+PICTURE_FEATURES = 256
+
+
+def symlog(x: Tensor) -> Tensor:
+    """`sign(x) log(1 + |x|)` (Hafner et al. 2023, 2301.04104, eq. 9)."""
+    return x.sign() * x.abs().log1p()
+
+
+def symexp(x: Tensor) -> Tensor:
+    """The inverse of `symlog`."""
+    return x.sign() * x.abs().expm1()
+
+
+class LeafModel(nn.Module):
+    """One leaf: raw values to features, a state to a distribution, a distribution to raw values.
+
+    Attributes:
+        leaf: the leaf.
+        num_features: numbers that `features` gives.
+        anchored: whether the prediction is of a change from the last observation.
+    """
+
+    num_features: int
+    anchored: bool = False
+
+    def __init__(self, leaf: Leaf) -> None:
+        super().__init__()
+        self.leaf = leaf
+
+    def flat(self, raw: Tensor) -> Float[Tensor, "*batch n"]:
+        """The numbers of a value on one axis, in the scale that is modelled."""
+        batch = raw.shape[: raw.ndim - len(self.leaf.shape)]
+        return raw.reshape(*batch, self.leaf.size).float()
+
+    @abstractmethod
+    def features(self, raw: Tensor) -> Float[Tensor, "*batch f"]:
+        """What the network reads of it."""
+
+    @abstractmethod
+    def predict(self, z: Float[Tensor, "*batch d"]) -> Distribution:
+        """What comes next, in the units of `target`."""
+
+    @abstractmethod
+    def target(self, raw: Tensor, base: Tensor | None, age: Int[Tensor, "*batch"]) -> Tensor:
+        """What `predict` should have given probability: the value, or its change since `base`.
+
+        Args:
+            raw: what came next.
+            base: `flat` of the last observation, where the leaf is anchored.
+            age: steps between that observation and the one before `raw`, 0 for the first step.
+        """
+
+    @abstractmethod
+    def decode(
+        self, predicted: Distribution, base: Tensor | None, age: Int[Tensor, "*batch"]
+    ) -> Tensor:
+        """The mean or the most likely value, raw; the inverse of `target`."""
+
+    @abstractmethod
+    def error(self, decoded: Tensor, raw: Tensor) -> Float[Tensor, "*batch n"]:
+        """Squared errors in units of the data's spread; for categories and bits, 1 where wrong."""
+
+    def fit(self, raw: Tensor, episode: Int[Tensor, " m"]) -> None:
+        """Take the scale of the data from records in the order of their episodes."""
+
+
+class VectorLeaf(LeafModel):
+    """Real numbers: the change since the last observation, normally distributed.
+
+    Args:
+        leaf: the leaf.
+        width: channels that are predicted from.
+        horizon: steps for which the scale of changes is measured.
+        squash: predict the symlog of the numbers.
+        anchored: predict changes; otherwise the standardised numbers themselves.
+    """
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+    change: Tensor
+
+    def __init__(self, leaf: Leaf, width: int, horizon: int, squash: bool, anchored: bool) -> None:
+        super().__init__(leaf)
+        self.num_features, self.squash, self.anchored = leaf.size, squash, anchored
+        self.head = nn.Linear(width, 2 * leaf.size)
+        nn.init.normal_(self.head.weight, std=0.1 / math.sqrt(width))
+        nn.init.zeros_(self.head.bias)
+        for name, value in (("mean", 0.0), ("std", 1.0), ("low", 0.0), ("high", 0.0)):
+            self.register_buffer(name, torch.full((leaf.size,), value), persistent=False)
+        self.register_buffer("change", torch.ones(horizon, leaf.size), persistent=False)
+
+    def flat(self, raw: Tensor) -> Tensor:
+        numbers = super().flat(raw)
+        return symlog(numbers) if self.squash else numbers
+
+    def raw(self, flat: Tensor) -> Tensor:
+        """The inverse of `flat`."""
+        numbers = symexp(flat) if self.squash else flat
+        return numbers.reshape(*flat.shape[:-1], *self.leaf.shape)
+
+    def features(self, raw: Tensor) -> Tensor:
+        return ((self.flat(raw) - self.mean) / self.std).clamp(-FAR, FAR)
+
+    def predict(self, z: Tensor) -> Independent:
+        return normal(self.head(z))
+
+    def scale(self, age: Tensor) -> Tensor:
+        """The unit of what is predicted, `[*batch n]`."""
+        if not self.anchored:
+            return self.std.expand(*age.shape, -1)
+        return self.change[age.clamp(max=len(self.change) - 1)]
+
+    def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
+        origin = base if self.anchored else self.mean
+        return (self.flat(raw) - origin) / self.scale(age)
+
+    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
+        origin = base if self.anchored else self.mean
+        return self.raw(origin + predicted.mean * self.scale(age))
+
+    def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
+        return ((self.flat(decoded) - self.flat(raw)) / self.std).square()
+
+    def fit(self, raw: Tensor, episode: Tensor) -> None:
+        values = self.flat(raw)
+        found = spread(values)
+        self.mean.copy_(found.mean)
+        self.std.copy_(found.std)
+        self.low.copy_(found.low)
+        self.high.copy_(found.high)
+        self.change.copy_(change_scales(values, episode, len(self.change)))
+
+
+class CategoriesLeaf(LeafModel):
+    """Whole numbers, each one of a few: one-hot in, logits out."""
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__(leaf)
+        self.num_features = sum(leaf.sizes)
+        self.head = nn.Linear(width, sum(leaf.sizes))
+
+    def _numbers(self, raw: Tensor) -> Tensor:
+        return self.flat(raw).long() - self.leaf.start
+
+    def features(self, raw: Tensor) -> Tensor:
+        return one_hot(self._numbers(raw), self.leaf.sizes)
+
+    def predict(self, z: Tensor) -> Independent:
+        return categories(self.head(z), self.leaf.sizes)
+
+    def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
+        return self._numbers(raw)
+
+    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
+        numbers = predicted.mode + self.leaf.start
+        return numbers.reshape(*numbers.shape[:-1], *self.leaf.shape)
+
+    def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
+        return (self.flat(decoded) != self.flat(raw)).float()
+
+
+class BitsLeaf(LeafModel):
+    """Zeros and ones."""
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__(leaf)
+        self.num_features = leaf.size
+        self.head = nn.Linear(width, leaf.size)
+
+    def features(self, raw: Tensor) -> Tensor:
+        return self.flat(raw)
+
+    def predict(self, z: Tensor) -> Independent:
+        bits = Bernoulli(logits=self.head(z).float(), validate_args=False)
+        return Independent(bits, 1, validate_args=False)
+
+    def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
+        return self.flat(raw)
+
+    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
+        bits = (predicted.mean > 0.5).to(torch.int8)
+        return bits.reshape(*bits.shape[:-1], *self.leaf.shape)
+
+    def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
+        return (self.flat(decoded) != self.flat(raw)).float()
+
+
+class ImageLeaf(LeafModel):
+    """Bytes `[height width channels]`: a small convolutional encoder and decoder.
+
+    Pixels are normal around what is drawn, with one learned deviation for all.
+    """
+
+    std: Tensor
+
+    def __init__(self, leaf: Leaf, width: int) -> None:
+        super().__init__(leaf)
+        height, wide, channels = leaf.shape
+        self.num_features = PICTURE_FEATURES
+        self.register_buffer("std", torch.ones(1), persistent=False)
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(channels, 16, 4, 2, 1), nn.SiLU()),
+            *(nn.Conv2d(16, 32, 4, 2, 1), nn.SiLU()),
+            *(nn.Conv2d(32, 64, 4, 2, 1), nn.SiLU()),
+            *(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(1024, PICTURE_FEATURES)),
+        )
+        sizes = [(-(-height // k), -(-wide // k)) for k in (8, 4, 2, 1)]
+        self.decoder = nn.Sequential(
+            *(nn.Linear(width, 64 * math.prod(sizes[0])), nn.SiLU()),
+            nn.Unflatten(1, (64, *sizes[0])),
+            *(nn.Upsample(sizes[1]), nn.Conv2d(64, 32, 3, padding=1), nn.SiLU()),
+            *(nn.Upsample(sizes[2]), nn.Conv2d(32, 16, 3, padding=1), nn.SiLU()),
+            *(nn.Upsample(sizes[3]), nn.Conv2d(16, channels, 3, padding=1)),
+        )
+        self.log_std = nn.Parameter(torch.tensor(-1.0))
+
+    def features(self, raw: Tensor) -> Tensor:
+        batch = raw.shape[:-3]
+        pixels = raw.reshape(-1, *self.leaf.shape).permute(0, 3, 1, 2).float() / 255 - 0.5
+        return self.encoder(pixels).reshape(*batch, -1)
+
+    def predict(self, z: Tensor) -> Independent:
+        batch = z.shape[:-1]
+        drawn = self.decoder(z.reshape(-1, z.shape[-1])).permute(0, 2, 3, 1)
+        mean = drawn.reshape(*batch, -1).float() + 0.5
+        std = self.log_std.clamp(-5, 0).exp().expand_as(mean)
+        return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
+
+    def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
+        return self.flat(raw) / 255
+
+    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
+        pixels = (predicted.mean * 255).round().clamp(0, 255).to(torch.uint8)
+        return pixels.reshape(*pixels.shape[:-1], *self.leaf.shape)
+
+    def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
+        return ((self.flat(decoded) - self.flat(raw)) / 255 / self.std).square()
+
+    def fit(self, raw: Tensor, episode: Tensor) -> None:
+        pixels = raw[:: max(1, len(raw) // 500)].float() / 255
+        self.std.fill_(float(pixels.std()) or 1.0)
+
+
+def build_leaf(leaf: Leaf, width: int, horizon: int, squash: bool, anchored: bool) -> LeafModel:
+    """The model of a leaf, by its kind."""
+    if leaf.kind == "vector":
+        return VectorLeaf(leaf, width, horizon, squash, anchored)
+    return {"categories": CategoriesLeaf, "bits": BitsLeaf, "image": ImageLeaf}[leaf.kind](
+        leaf, width
+    )
+
+
+def one_hot(numbers: Int[Tensor, "*batch n"], sizes: Sequence[int]) -> Float[Tensor, "*batch m"]:
+    """One-hot vectors of several categories side by side."""
+    hot = [F.one_hot(numbers[..., i], size) for i, size in enumerate(sizes)]
+    return torch.cat(hot, dim=-1).float()

@@ -1,0 +1,83 @@
+"""What the world model says of a transition: a distribution over each part of what happens next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from tensordict import TensorDict
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, Normal
+from torch.nn import functional as F
+
+LOWEST, HIGHEST = -6.0, 2.0
+"""Bounds of the logarithm of a standard deviation: what is certain must not become a division by zero."""
+
+
+@dataclass
+class Origin:
+    """What predicted changes are counted from.
+
+    Attributes:
+        base: numbers of the last observations, by leaf.
+        age: steps between that observation and the state predicted from, 0 where it was just seen.
+    """
+
+    base: TensorDict
+    age: Int[Tensor, "*batch"]
+
+
+class TransitionDistribution(Distribution):
+    """Independent parts: pieces of the observation, the reward, whether the episode goes on.
+
+    Args:
+        parts: a distribution for each name, all of one batch shape, in the units of the heads.
+        origin: what predicted changes are counted from, where that is known.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 - declared so by torch
+
+    def __init__(self, parts: Mapping[str, Distribution], origin: Origin | None = None) -> None:
+        self.parts, self.origin = dict(parts), origin
+        first = next(iter(self.parts.values()))
+        super().__init__(first.batch_shape, validate_args=False)
+
+    def log_prob(self, value: Mapping[str, Tensor]) -> Tensor:
+        """The sum over parts, in nats."""
+        return torch.stack([p.log_prob(value[n]) for n, p in self.parts.items()]).sum(0)
+
+    def entropy(self) -> Tensor:
+        return torch.stack([part.entropy() for part in self.parts.values()]).sum(0)
+
+    def sample(self, sample_shape: Any = ()) -> Any:
+        return {name: part.sample(torch.Size(sample_shape)) for name, part in self.parts.items()}
+
+
+@torch.distributions.register_kl(TransitionDistribution, TransitionDistribution)
+def _kl(p: TransitionDistribution, q: TransitionDistribution) -> Tensor:
+    parts = [torch.distributions.kl_divergence(p.parts[n], q.parts[n]) for n in p.parts]
+    return torch.stack(parts).sum(0)
+
+
+def normal(outputs: Float[Tensor, "*batch m"]) -> Independent:
+    """Independent normal numbers; the first half of the outputs are means, the second log deviations.
+
+    The deviation is held between two bounds by a smooth clamp, as in Chua et al. 2018 (1805.12114,
+    appendix A.1).
+    """
+    mean, log_std = outputs.float().chunk(2, dim=-1)
+    log_std = HIGHEST - F.softplus(HIGHEST - log_std)
+    log_std = LOWEST + F.softplus(log_std - LOWEST)
+    return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)
+
+
+def categories(logits: Float[Tensor, "*batch m"], sizes: tuple[int, ...]) -> Independent:
+    """Independent categories, as many as there are sizes, of different numbers of values."""
+    largest = max(sizes)
+    rows = [
+        F.pad(row, (0, largest - size), value=-1e9)
+        for row, size in zip(logits.float().split(sizes, dim=-1), sizes, strict=True)
+    ]
+    stacked = torch.stack(rows, dim=-2)
+    return Independent(Categorical(logits=stacked, validate_args=False), 1, validate_args=False)
