@@ -3,10 +3,12 @@
 from loopverse.nn.attend import Attend
 from loopverse.nn.attention import Attention
 from loopverse.nn.block import Block, Stack, SwiGLU, init_weights
+from loopverse.nn.body import ContractiveBody, LoopBody
 from loopverse.nn.cache import KVCache
 from loopverse.nn.config import CoreConfig
 from loopverse.nn.context import Context
-from loopverse.nn.core import CoreInput, CoreOutput, LoopBody, RecurrentCore
+from loopverse.nn.contractive import ContractiveBlock, ContractiveStack
+from loopverse.nn.core import CoreInput, CoreOutput, RecurrentCore
 from loopverse.nn.injection import (
     Add,
     Concat,
@@ -19,6 +21,7 @@ from loopverse.nn.injection import (
 )
 from loopverse.nn.norm import RMSNorm
 from loopverse.nn.retrofit import loopify_core
+from loopverse.nn.reuse import reuse_weights
 from loopverse.nn.rotary import rotary_angles, rotate
 from loopverse.nn.state import (
     Embed,
@@ -38,6 +41,9 @@ __all__ = [
     "Block",
     "Concat",
     "Context",
+    "ContractiveBlock",
+    "ContractiveBody",
+    "ContractiveStack",
     "CoreConfig",
     "CoreInput",
     "CoreOutput",
@@ -65,6 +71,7 @@ __all__ = [
     "init_weights",
     "load_weights",
     "loopify_core",
+    "reuse_weights",
     "rotary_angles",
     "rotate",
 ]

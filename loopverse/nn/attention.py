@@ -41,8 +41,14 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "b t d"], context: Context, slot: Slot
     ) -> Float[Tensor, "b t d"]:
         """Read `x` in the light of what `context` lets each position see."""
-        batch, length, width = x.shape
-        heads = self.qkv(x).view(batch, length, -1, self.head_width).transpose(1, 2)  # [b n t h]
+        return self.out(self.mix(self.qkv(x), context, slot))
+
+    def mix(
+        self, qkv: Float[Tensor, "b t n"], context: Context, slot: Slot
+    ) -> Float[Tensor, "b t d"]:
+        """What the heads read, side by side, from queries, keys and values side by side."""
+        batch, length, _ = qkv.shape
+        heads = qkv.view(batch, length, -1, self.head_width).transpose(1, 2)  # [b n t h]
         q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
         if self.q_bias is not None and self.k_bias is not None:
             q, k = q + self.q_bias.to(q.dtype), k + self.k_bias.to(k.dtype)
@@ -58,4 +64,4 @@ class Attention(nn.Module):
             is_causal=context.causal and context.mask is None and length > 1,
             enable_gqa=self.num_heads != self.num_kv_heads,
         )
-        return self.out(read.transpose(1, 2).reshape(batch, length, width))
+        return read.transpose(1, 2).reshape(batch, length, -1)

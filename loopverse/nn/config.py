@@ -112,6 +112,28 @@ class CoreConfig:
             raise ValueError(
                 f'core.state_norm must be one of {", ".join(_STATE_NORMS)}, got "{self.state_norm}"'
             )
+        if self.injection.certified_tokens is not None:
+            self._check_certified()
+
+    def _check_certified(self) -> None:
+        """Refuse what has no known Lipschitz constant within a loop that is certified to contract."""
+        for name, fits, reason in (
+            ("norms", "pre", "no norm but a projection on a ball has a constant"),
+            ("conditioned", False, "a condition may scale the branches without limit"),
+            ("qk_norm", False, "a norm of queries and keys has no constant near zero"),
+            ("qk_bias", False, "a bias may sharpen the attention without limit"),
+            ("scale_branches", False, "its branches are scaled by their constants already"),
+        ):
+            if getattr(self, name) != fits:
+                raise ValueError(
+                    f"core.injection.bound=full needs core.{name}={str(fits).lower()} ({reason}), got "
+                    f"{str(getattr(self, name)).lower()}: set it so, or use core.injection.bound=linear"
+                )
+        if self.state_norm == "every":
+            raise ValueError(
+                "core.injection.bound=full cannot normalise the state after every loop (a norm has no "
+                "constant near zero): use core.state_norm=last or none, or core.injection.bound=linear"
+            )
 
 
 def _nearest_divisor(width: int, wanted: int) -> int:

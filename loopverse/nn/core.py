@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from loopverse.depth import Active, LoopPlan, LoopResult, iterate
 from loopverse.nn.attend import Attend
 from loopverse.nn.block import Stack, init_weights
+from loopverse.nn.body import ContractiveBody, Loop, LoopBody, body_of
 from loopverse.nn.cache import KVCache
 from loopverse.nn.config import CoreConfig
 from loopverse.nn.context import Context
@@ -53,25 +54,6 @@ class CoreOutput:
     result: LoopResult
 
 
-class LoopBody(nn.Module):
-    """One loop: inject, looped layers, next state: `z <- f(z, e)`."""
-
-    def __init__(self, config: CoreConfig) -> None:
-        super().__init__()
-        self.injection = config.injection.build(config.width, config.num_loop)
-        branch_scale = 1 / config.loops if config.scale_branches else 1.0
-        self.layers = Stack(config, config.num_loop, config.num_prelude, branch_scale)
-        every = config.state_norm == "every"
-        self.norm = RMSNorm(config.width) if every else nn.Identity()
-
-    def forward(
-        self, z: Float[Tensor, "b t d"], e: Float[Tensor, "b t d"], context: Context, loop: int = 0
-    ) -> Float[Tensor, "b t d"]:
-        h = self.injection.read(z, e)
-        h = self.layers(h, context, self.injection.residual, loop)
-        return self.norm(self.injection.write(z, e, h))
-
-
 class RecurrentCore(nn.Module):
     """Layers run once, layers run again and again, layers run once.
 
@@ -89,7 +71,7 @@ class RecurrentCore(nn.Module):
         self.prelude = Stack(config, config.num_prelude, 0)
         self.prelude_norm = RMSNorm(config.width) if config.prelude_norm else nn.Identity()
         self.bodies = nn.ModuleList(
-            LoopBody(config) for _ in range(1 if config.tied else config.loops)
+            body_of(config) for _ in range(1 if config.tied else config.loops)
         )
         last = config.state_norm == "last"
         self.state_norm = RMSNorm(config.width) if last else nn.Identity()
@@ -145,8 +127,10 @@ class RecurrentCore(nn.Module):
         else:
             z = carry.to(e.dtype)
 
+        bodies = self._ready(plan.deepest)
+
         def step(z: Tensor, i: int, active: Active | None) -> Tensor:
-            body = self.bodies[0 if self.config.tied else i]
+            body = bodies[0 if self.config.tied else i]
             loop = 0 if inputs.cache is None else i
             if active is None:
                 return body(z, e, context, loop)
@@ -164,6 +148,26 @@ class RecurrentCore(nn.Module):
         if inputs.cache is not None:
             inputs.cache.commit(inputs.x.shape[1], inputs.attend.padding)
         return CoreOutput(readouts, result)
+
+    @property
+    def certified_gain(self) -> float | None:
+        """A proven bound of how much a loop may stretch the difference of two states of a row.
+
+        That is a Lipschitz constant of `z -> f(z, e)` in the Euclidean norm over all tokens of a row,
+        for the weights as they are; below one the loop contracts. None where nothing is proven, which
+        does not mean that it does not contract: `loopverse.depth.largest_gain` measures.
+        """
+        gains = [body.certified_gain() for body in self._bodies()]
+        proven = [gain for gain in gains if gain is not None]
+        return max(proven) if len(proven) == len(gains) else None
+
+    def _bodies(self) -> list[LoopBody | ContractiveBody]:
+        """The bodies, by their type."""
+        return [body for body in self.bodies if isinstance(body, LoopBody | ContractiveBody)]
+
+    def _ready(self, depth: int) -> list[Loop]:
+        """The loops of a call of that depth, or the one that they all are."""
+        return [body.ready() for body in self._bodies()[:depth]]
 
     def _context(self, inputs: CoreInput, dtype: torch.dtype) -> Context:
         head_width = self.config.width // self.config.num_heads
@@ -195,6 +199,13 @@ class RecurrentCore(nn.Module):
                 "match what the domain's embed returns as cond"
             )
         batch, length, _ = inputs.x.shape
+        certified = self.config.injection.certified_tokens
+        total = length + (inputs.cache.length if inputs.cache is not None else 0)
+        if certified is not None and total > certified:
+            raise ValueError(
+                f"the loop is certified to contract for rows of up to {certified} tokens, got {total}: "
+                f"set core.injection.tokens={total} or more, and train with it"
+            )
         if keep is not None and carry is None:
             raise ValueError("keep says how much of a carried state to start from: pass carry too")
         for name, tensor, expected in (

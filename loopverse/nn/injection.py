@@ -1,6 +1,7 @@
 """How the input enters every loop, and how a loop's result becomes the next state."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,6 +33,10 @@ class Inject(nn.Module):
         """The next state, from what the last looped layer wrote."""
         return h
 
+    def certified_gain(self, layers: float) -> float | None:
+        """A proven Lipschitz constant of the loop, given that of its layers; None: nothing proven."""
+        return None
+
 
 @dataclass
 class Injection:
@@ -39,6 +44,14 @@ class Injection:
 
     reads_input: ClassVar[bool] = True
     """Whether every loop reads the input; if not, it enters through the initial state alone."""
+
+    @property
+    def certified_tokens(self) -> int | None:
+        """Tokens of a row for which the loop is certified to contract; None: no certificate.
+
+        With a number, the core builds its looped layers in their Lipschitz form.
+        """
+        return None
 
     def build(self, width: int, num_layers: int) -> Inject:
         """The module, for a block of `num_layers` layers of `width` channels."""
@@ -115,11 +128,14 @@ class _Retention(Inject):
         self.delta = _undecayed(torch.full((width,), math.log(math.expm1(step))))
         self.b = _undecayed(torch.eye(width))
 
+    def decay(self, step: Tensor) -> Tensor:
+        """`Abar`, for the step `Delta`."""
+        return torch.exp(-step * torch.exp(self.a))
+
     def retain(self, z: Tensor, e: Tensor) -> Tensor:
         """`Abar z + Bbar e`."""
         step = F.softplus(self.delta)
-        keep = torch.exp(-step * torch.exp(self.a))
-        return (keep * z + step * F.linear(e, self.b)).to(z.dtype)
+        return (self.decay(step) * z + step * F.linear(e, self.b)).to(z.dtype)
 
     def read(self, z: Tensor, e: Tensor) -> Tensor:
         return self.retain(z, e)
@@ -129,12 +145,42 @@ class _Retention(Inject):
 class RetentionResidual(Retention):
     """The next state is `Abar z + Bbar e + R(z, e)`, `R` the branches of a block that reads `z + e`.
 
-    The linear part is bounded by construction; `R` is not. Source: LoopWM (2606.18208, eq. 4). How
-    the block reads `z` and `e` is not disclosed; the sum is our choice.
+    Source: LoopWM (2606.18208, eq. 4). How the block reads `z` and `e` is not disclosed; the sum is
+    our choice. The paper bounds the linear part alone; how much is bounded here is `bound`:
+
+    - "none": `Abar` and `Bbar` are free parameters, with the same start.
+    - "linear": `Abar` is below one by construction, `R` is not bounded. The paper's.
+    - "full": the whole map is a contraction by construction: see `certified_gain` of the core.
+
+    Attributes:
+        bound: "none", "linear" or "full".
+        tokens: with bound "full", the most tokens that a row may have: the constant of attention, by
+            which its branch is divided, grows as the square root of it.
     """
 
+    bound: str = "linear"
+    tokens: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bound not in _BOUNDS:
+            raise ValueError(
+                f'core.injection.bound must be one of {", ".join(_BOUNDS)}, got "{self.bound}"'
+            )
+        if self.tokens < 1:
+            raise ValueError(f"core.injection.tokens must be at least 1, got {self.tokens}")
+        if self.bound == "full" and self.decay >= HIGHEST_DECAY:
+            raise ValueError(
+                f"core.injection.decay must be below {HIGHEST_DECAY} with core.injection.bound=full, "
+                f"which no channel may exceed, got {self.decay}"
+            )
+
+    @property
+    def certified_tokens(self) -> int | None:
+        return self.tokens if self.bound == "full" else None
+
     def build(self, width: int, num_layers: int) -> Inject:
-        return _RetentionResidual(width, self.decay)
+        return _BOUNDS[self.bound](width, self.decay)
 
 
 class _RetentionResidual(_Retention):
@@ -143,6 +189,67 @@ class _RetentionResidual(_Retention):
 
     def write(self, z: Tensor, e: Tensor, h: Tensor) -> Tensor:
         return self.retain(z, e) + (h - (z + e))
+
+
+class _FreeResidual(_RetentionResidual):
+    """`Abar` and `Bbar` as they are, where zero-order hold would start them."""
+
+    def __init__(self, width: int, decay: float) -> None:
+        Inject.__init__(self)
+        self.keep = _undecayed(torch.full((width,), decay))
+        self.b = _undecayed(-math.log(decay) * torch.eye(width))
+
+    def retain(self, z: Tensor, e: Tensor) -> Tensor:
+        return (self.keep * z + F.linear(e, self.b)).to(z.dtype)
+
+
+HIGHEST_DECAY = 0.999
+"""No channel of a certified loop keeps more than this."""
+SHARE = 0.95
+"""How much of what the decay leaves the branches of a certified loop may use."""
+
+
+class _CertifiedResidual(_Retention):
+    """`f(z, e) = Abar z + Bbar e + gamma D^(1/2) S(D^(1/2) z + e)`, with `D = I - Abar`.
+
+    `S`, the branches of the looped layers, has the Lipschitz constant `s`, at most one; `gamma` is
+    `SHARE`, and `Abar` is `HIGHEST_DECAY` times that of zero-order hold. For two states that differ by
+    `x`, let `y` be how much `S` differs, so that `||y|| <= s ||D^(1/2) x||`. For any unit vector `u`
+
+        u (Abar x + gamma D^(1/2) y) <= sum_i abar_i |u_i x_i| + gamma s ||D^(1/2) u|| ||D^(1/2) x||
+                                     <= ||M^(1/2) u|| ||M^(1/2) x|| <= max_i m_i ||x||
+
+    by Cauchy-Schwarz, twice, with `M = Abar + gamma s D`. So the loop has the Lipschitz constant
+    `max_i (abar_i + gamma s (1 - abar_i))`, which is below one since `abar_i` and `gamma s` are.
+    """
+
+    def __init__(self, width: int, decay: float) -> None:
+        super().__init__(width, decay / HIGHEST_DECAY)
+
+    def decay(self, step: Tensor) -> Tensor:
+        return HIGHEST_DECAY * super().decay(step)
+
+    def read(self, z: Tensor, e: Tensor) -> Tensor:
+        return (self._room().sqrt() * z + e).to(z.dtype)
+
+    def write(self, z: Tensor, e: Tensor, h: Tensor) -> Tensor:
+        return self.retain(z, e) + (SHARE * self._room().sqrt() * h).to(z.dtype)
+
+    def certified_gain(self, layers: float) -> float:
+        with torch.no_grad():
+            kept = 1 - self._room().double()
+        return float((kept + SHARE * layers * (1 - kept)).max())
+
+    def _room(self) -> Tensor:
+        """`D`."""
+        return 1 - self.decay(F.softplus(self.delta))
+
+
+_BOUNDS: dict[str, Callable[[int, float], Inject]] = {
+    "none": _FreeResidual,
+    "linear": _RetentionResidual,
+    "full": _CertifiedResidual,
+}
 
 
 @dataclass

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from loopverse.nn.core import LoopBody, RecurrentCore
+from loopverse.nn.body import LoopBody
+from loopverse.nn.core import RecurrentCore
 from loopverse.nn.injection import Add, NoInjection
 from loopverse.nn.state import Embed, Zeros
 
