@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from loopverse_world_model.prediction import categories, normal
 from loopverse_world_model.spaces import Leaf
-from loopverse_world_model.statistics import change_scales, spread
+from loopverse_world_model.statistics import fading, spread
 
 FAR = 10.0
 """Standard deviations beyond which what is read is cut off."""
@@ -35,7 +35,7 @@ class LeafModel(nn.Module):
     Attributes:
         leaf: the leaf.
         num_features: numbers that `features` gives.
-        anchored: whether the prediction is of a change from the last observation.
+        anchored: whether the prediction is counted from the last observation.
     """
 
     num_features: int
@@ -83,21 +83,25 @@ class LeafModel(nn.Module):
 
 
 class VectorLeaf(LeafModel):
-    """Real numbers: the change since the last observation, normally distributed.
+    """Real numbers, normally distributed around the last observation, which fades with its age.
+
+    Predicted is the departure from what `statistics.fading` calls the best linear guess, in units of
+    what that guess misses by.
 
     Args:
         leaf: the leaf.
         width: channels that are predicted from.
-        horizon: steps for which the scale of changes is measured.
+        horizon: steps for which it is measured how an observation fades.
         squash: predict the symlog of the numbers.
-        anchored: predict changes; otherwise the standardised numbers themselves.
+        anchored: predict from the last observation on; otherwise from the mean of the data.
     """
 
     mean: Tensor
     std: Tensor
     low: Tensor
     high: Tensor
-    change: Tensor
+    kept: Tensor
+    missed: Tensor
 
     def __init__(self, leaf: Leaf, width: int, horizon: int, squash: bool, anchored: bool) -> None:
         super().__init__(leaf)
@@ -107,7 +111,8 @@ class VectorLeaf(LeafModel):
         nn.init.zeros_(self.head.bias)
         for name, value in (("mean", 0.0), ("std", 1.0), ("low", 0.0), ("high", 0.0)):
             self.register_buffer(name, torch.full((leaf.size,), value), persistent=False)
-        self.register_buffer("change", torch.ones(horizon, leaf.size), persistent=False)
+        for name in ("kept", "missed"):
+            self.register_buffer(name, torch.ones(horizon, leaf.size), persistent=False)
 
     def flat(self, raw: Tensor) -> Tensor:
         numbers = super().flat(raw)
@@ -124,19 +129,20 @@ class VectorLeaf(LeafModel):
     def predict(self, z: Tensor) -> Independent:
         return normal(self.head(z))
 
-    def scale(self, age: Tensor) -> Tensor:
-        """The unit of what is predicted, `[*batch n]`."""
-        if not self.anchored:
-            return self.std.expand(*age.shape, -1)
-        return self.change[age.clamp(max=len(self.change) - 1)]
+    def guess(self, base: Tensor | None, age: Tensor) -> tuple[Tensor, Tensor]:
+        """What is predicted from, and the unit of what is predicted, each `[*batch n]`."""
+        if not self.anchored or base is None:
+            return self.mean, self.std
+        age = age.clamp(max=len(self.kept) - 1)
+        return self.mean + self.kept[age] * (base - self.mean), self.missed[age]
 
     def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
-        origin = base if self.anchored else self.mean
-        return (self.flat(raw) - origin) / self.scale(age)
+        guess, unit = self.guess(base, age)
+        return (self.flat(raw) - guess) / unit
 
     def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
-        origin = base if self.anchored else self.mean
-        return self.raw(origin + predicted.mean * self.scale(age))
+        guess, unit = self.guess(base, age)
+        return self.raw(guess + predicted.mean * unit)
 
     def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
         return ((self.flat(decoded) - self.flat(raw)) / self.std).square()
@@ -148,7 +154,9 @@ class VectorLeaf(LeafModel):
         self.std.copy_(found.std)
         self.low.copy_(found.low)
         self.high.copy_(found.high)
-        self.change.copy_(change_scales(values, episode, len(self.change)))
+        kept, missed = fading(values, episode, len(self.kept))
+        self.kept.copy_(kept)
+        self.missed.copy_(missed)
 
 
 class CategoriesLeaf(LeafModel):

@@ -36,27 +36,35 @@ def spread(values: Float[Tensor, "m n"]) -> Spread:
     return Spread(values.mean(0).float(), std, values.amin(0).float(), values.amax(0).float())
 
 
-def change_scales(
+def fading(
     values: Float[Tensor, "m n"], episode: Int[Tensor, " m"], horizon: int
-) -> Float[Tensor, "horizon n"]:
-    """Root mean square of the change over 1, 2, ..., `horizon` steps, within episodes.
+) -> tuple[Float[Tensor, "horizon n"], Float[Tensor, "horizon n"]]:
+    """What a number has to do with itself 1, 2, ..., `horizon` steps later, within episodes.
 
-    A network that predicts the change in these units predicts numbers of about one whatever the number of
-    steps: what moves little in one step and far in twenty is as well resolved at both. Where no episode
-    is so long, the last scale that there are enough pairs for goes on.
+    The best linear guess of what a number will be is `mean + kept (number - mean)`, and it misses by
+    `missed`, root mean square. At first `kept` is about 1 and the guess is that nothing changes; it fades as
+    the number moves on. A network that predicts the rest in units of `missed` predicts numbers of about
+    one whatever the number of steps: what moves little in one step and far in twenty is as well
+    resolved at both. Where no episode is so long, the last figures that there are enough pairs for go on.
+
+    Returns:
+        `kept`, from 0 to 1, and `missed`.
     """
-    values = values.double()
-    scales: list[Tensor] = []
+    values = values.double() - values.double().mean(0)
+    kept: list[Tensor] = []
+    missed: list[Tensor] = []
     for steps in range(1, horizon + 1):
         same = episode[steps:] == episode[:-steps] if steps < len(values) else episode[:0].bool()
-        if int(same.sum()) < FEW and scales:
-            scales.append(scales[-1])
+        if int(same.sum()) < FEW and kept:
+            kept.append(kept[-1])
+            missed.append(missed[-1])
             continue
-        moved = (values[steps:] - values[:-steps])[same]
-        if len(moved) == 0:
-            moved = torch.zeros(1, values.shape[1], dtype=values.dtype)
-        scales.append(_not_zero(moved.square().mean(0).sqrt()))
-    return torch.stack(scales)
+        before, after = values[: len(same)][same], values[steps:][same]
+        share = (before * after).sum(0) / before.square().sum(0).clamp(min=SMALL**2)
+        kept.append(share.clamp(0, 1))
+        rest = (after - kept[-1] * before).square().sum(0) / max(1, len(before))
+        missed.append(_not_zero(rest.sqrt()))
+    return torch.stack(kept).float(), torch.stack(missed)
 
 
 def _not_zero(scale: Tensor) -> Tensor:
