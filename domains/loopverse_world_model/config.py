@@ -37,8 +37,8 @@ class WorldModelConfig:
         smooth_weight: of the length of the path of states beyond `smooth_limit`, with `deferred`.
         smooth_limit: length per step, in root mean square of the state, that is free.
         predict: the `change` since the last observation, in units of the data's, or the `value`.
-        imagine: an imagined step reads nothing but the action (`latent`), or also what the step
-            before it `decoded`.
+        imagine: an imagined step reads what the step before it `decoded`, or nothing but its state
+            and the action (`latent`).
         symlog: model the symlog of numbers and rewards.
         tokens: units of the state of one environment step.
         observation_space: filled in: what is observed, so that a model loads without its environment.
@@ -64,7 +64,7 @@ class WorldModelConfig:
     smooth_weight: float = 0.01
     smooth_limit: float = 1.0
     predict: str = "change"
-    imagine: str = "latent"
+    imagine: str = "decoded"
     symlog: bool = False
     tokens: int = 1
     observation_space: str = ""
@@ -76,6 +76,11 @@ class WorldModelConfig:
                 raise ValueError(
                     f"domain.{name} must be {' or '.join(options)}, got {getattr(self, name)}"
                 )
+        if self.decode == "deferred" and self.imagine == "decoded":
+            raise ValueError(
+                "domain.decode=deferred decodes the last step only, and domain.imagine=decoded reads what every "
+                "step decodes: choose domain.imagine=latent with it"
+            )
         for name in ("hold", "transitions", "num_envs", "context", "horizon", "tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"domain.{name} must be at least 1, got {getattr(self, name)}")
