@@ -41,6 +41,9 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "b t d"], context: Context, slot: Slot
     ) -> Float[Tensor, "b t d"]:
         """Read `x` in the light of what `context` lets each position see."""
+        if self._alone(x.shape[1], context):
+            values = self.qkv.weight[-self.num_kv_heads * self.head_width :]
+            return self.out(self._to_every_head(F.linear(x, values)))
         return self.out(self.mix(self.qkv(x), context, slot))
 
     def mix(
@@ -48,6 +51,8 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """What the heads read, side by side, from queries, keys and values side by side."""
         batch, length, _ = qkv.shape
+        if self._alone(length, context):
+            return self._to_every_head(qkv[..., -self.num_kv_heads * self.head_width :])
         heads = qkv.view(batch, length, -1, self.head_width).transpose(1, 2)  # [b n t h]
         q, k, v = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
         if self.q_bias is not None and self.k_bias is not None:
@@ -65,3 +70,19 @@ class Attention(nn.Module):
             enable_gqa=self.num_heads != self.num_kv_heads,
         )
         return read.transpose(1, 2).reshape(batch, length, -1)
+
+    def _alone(self, length: int, context: Context) -> bool:
+        """Whether a position has only itself to read, whatever it is weighed by: one state per row.
+
+        Not where queries and keys have parameters of their own: those must get their zero gradient.
+        """
+        learned = self.q_bias is not None or isinstance(self.q_norm, RMSNorm)
+        return length == 1 and context.cache is None and not learned
+
+    def _to_every_head(self, v: Float[Tensor, "b t n"]) -> Float[Tensor, "b t d"]:
+        """The values, once for every query head that reads them."""
+        times = self.num_heads // self.num_kv_heads
+        if times == 1:
+            return v
+        heads = v.unflatten(-1, (self.num_kv_heads, self.head_width))
+        return heads.repeat_interleave(times, dim=2).flatten(2)

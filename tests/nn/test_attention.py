@@ -81,3 +81,17 @@ def test_what_is_masked_has_no_influence_at_all() -> None:
     around = context(Attend(False, present), 4)
     ours, others = module(x, around, (0, 0)), module(changed, around, (0, 0))
     assert torch.equal(ours[present], others[present])
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+def test_a_position_alone_has_the_gradient_it_has_beside_one_that_it_does_not_see(
+    num_kv_heads: int,
+) -> None:
+    module = build(num_kv_heads)
+    x = torch.randn(3, 1, 16)
+    module(x, context(Attend(), 1), (0, 0)).sum().backward()
+    alone = module.qkv.weight.grad
+    module.zero_grad()
+    both = module(x.expand(3, 2, 16), context(Attend(), 2), (0, 0))
+    both[:, 0].sum().backward()  # causal: the first does not see the second
+    torch.testing.assert_close(alone, module.qkv.weight.grad, atol=1e-4, rtol=1e-5)
