@@ -12,6 +12,7 @@ from loopverse.analysis.efficiency import (
     parts,
 )
 from loopverse.analysis.evaluate import evaluate_depths, evaluate_run
+from loopverse.analysis.exhibits import Exhibition, collect_exhibits
 from loopverse.analysis.generation import evaluate_quality
 from loopverse.analysis.judging import Judge, Verdict
 from loopverse.analysis.plots import training_curve
@@ -25,6 +26,7 @@ __all__ = [
     "Depth",
     "DepthTable",
     "Estimate",
+    "Exhibition",
     "Judge",
     "Part",
     "Quality",
@@ -33,6 +35,7 @@ __all__ = [
     "applied",
     "byte_entropy",
     "check_depths",
+    "collect_exhibits",
     "core_flops",
     "distinct",
     "estimate",

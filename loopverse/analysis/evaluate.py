@@ -1,5 +1,6 @@
 """Evaluate a model on held-out data at several depths, for any domain."""
 
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import torchmetrics
 
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, measure_cost
+from loopverse.analysis.exhibits import collect_exhibits
 from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
@@ -106,7 +108,8 @@ def evaluate_run(
     """Evaluate a run's checkpoint at several depths and write `evaluation.json` into its folder.
 
     A short sample at each depth, all with the same draws, is kept beside the figures, and what becomes
-    of the domain's example.
+    of the domain's example. Then comes what the domain has to show, `exhibits.json`; an error in it is
+    a warning and costs nothing else.
 
     Args:
         run: the run folder.
@@ -137,6 +140,11 @@ def evaluate_run(
         if loaded.model.adapter.example:
             depth.example = sampled(loaded.model, depth.loops, loaded.model.adapter.example)
     table.save(loaded.folder.path / FILE)
+    depths = [depth.loops for depth in table.depths]
+    exhibition = collect_exhibits(loaded.model, depths, trained, loaded.step)
+    exhibition.save(loaded.folder.path)
+    if exhibition.problem:
+        warnings.warn(exhibition.problem, stacklevel=2)
     return table
 
 

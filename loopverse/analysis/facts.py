@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from statistics import median
 
 from loopverse.analysis.depths import DepthTable, usual_depths
 from loopverse.analysis.efficiency import Part, parts
 from loopverse.analysis.evaluate import FILE
+from loopverse.analysis.exhibits import Exhibition
 from loopverse.analysis.overrides import overrides
 from loopverse.analysis.quality import FILE as QUALITY
 from loopverse.analysis.quality import QualityTable
@@ -51,6 +53,7 @@ class RunFacts:
         parts: parameters by part.
         table: the evaluation by depth, if there is one.
         quality: what it makes, against what that costs, if it was measured.
+        exhibition: what its domain shows of it.
         changed: overrides that lead from the defaults to this run; None where no line leads to it.
         missing: what a finished run would have, and how to get it.
     """
@@ -64,6 +67,7 @@ class RunFacts:
     parts: list[Part]
     table: DepthTable | None
     quality: QualityTable | None
+    exhibition: Exhibition
     changed: list[str] | None
     missing: list[str] = field(default_factory=list)
 
@@ -135,10 +139,7 @@ class RunFacts:
             ),
             ("write this page anew", f"loopverse report {path}"),
         ]
-        if self.domain.sample is not DomainAdapter.sample:
-            commands.insert(
-                0, ("let it go on from your words", f'loopverse sample {path} --prompt "..."')
-            )
+        commands = [*suggested(self.domain, self.folder.path), *commands]
         if not self.finished:
             commands.insert(0, ("go on training", f"loopverse train run={path}"))
         if self.changed is not None:
@@ -166,6 +167,17 @@ class RunFacts:
         return drawn
 
 
+def suggested(domain: type[DomainAdapter], run: Path) -> list[tuple[str, str]]:
+    """What can be typed next because the domain is what it is, with what for."""
+    path = shlex.quote(str(run))
+    commands = [(what, line.replace("{run}", path)) for line, what in domain.suggestions.items()]
+    if domain.sample is not DomainAdapter.sample:
+        commands.insert(
+            0, ("let it go on from your words", f'loopverse sample {path} --prompt "..."')
+        )
+    return commands
+
+
 def read_facts(run: RunFolder) -> RunFacts:
     """Gather what there is.
 
@@ -183,6 +195,7 @@ def read_facts(run: RunFolder) -> RunFacts:
         parts=parts(build_model(config)),
         table=None,
         quality=None,
+        exhibition=Exhibition([]),
         changed=None,
     )
     try:
@@ -199,6 +212,12 @@ def read_facts(run: RunFolder) -> RunFacts:
         pass  # nobody asked
     except UserError as error:
         facts.missing.append(f"{error}.")
+    try:
+        facts.exhibition = Exhibition.load(run.path)
+    except UserError as error:
+        facts.missing.append(f"{error}.")
+    if facts.exhibition.problem:
+        facts.missing.append(f"Not all that the domain shows is here: {facts.exhibition.problem}.")
     try:
         facts.changed = overrides(config)
     except UserError as error:

@@ -6,7 +6,7 @@ from html import escape
 
 from markupsafe import Markup
 
-from loopverse.analysis.statistics import Estimate
+from loopverse.exhibit import Cell, Estimate
 
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
@@ -42,6 +42,36 @@ def plain(value: float | None, digits: int = 4) -> str:
     else:
         text = f"{value:#.{digits}g}"
     return text.replace("-", "−")
+
+
+def rounded(estimate: Estimate) -> tuple[str, str]:
+    """A value and its margin, the margin with two digits and the value with as many places.
+
+    The margin is empty where there is none.
+    """
+    value, margin = estimate.value, estimate.margin
+    if margin is None or not (math.isfinite(value) and math.isfinite(margin) and margin > 0):
+        return plain(value), "" if margin is None else plain(margin, 2)
+    places = max(0, 1 - math.floor(math.log10(margin)))
+    if places > 6:
+        return plain(value), plain(margin, 2)
+    return f"{value:.{places}f}".replace("-", "−"), f"{margin:.{places}f}"
+
+
+def shown(cell: Cell) -> str:
+    """What a cell of a table says; a dash where it is empty."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, int):
+        return str(cell).replace("-", "−")
+    if not isinstance(cell, Estimate):
+        return plain(cell)
+    return " ± ".join(part for part in rounded(cell) if part)
+
+
+def label(place: str | float) -> str:
+    """A place on an axis, as short as it can be."""
+    return place if isinstance(place, str) else f"{place:.4g}".replace("-", "−")
 
 
 def signed(value: float) -> str:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from loopverse.analysis.curves import Curve, column, smoothed, thinned
 from loopverse.analysis.depths import DepthTable
-from loopverse.analysis.numbers import count, loops_in_words, words
+from loopverse.analysis.exhibit_panels import curves
+from loopverse.analysis.numbers import loops_in_words, words
 from loopverse.analysis.quality import Quality, QualityTable
-from loopverse.analysis.statistics import Estimate
 from loopverse.analysis.theme import LIGHT, standalone_svg, style
 from loopverse.errors import UserError
+from loopverse.exhibit import Curves, Estimate, Series
 from loopverse.registry import load_domain
 from loopverse.training import RunFolder
 
@@ -110,46 +111,20 @@ def by_depth(table: DepthTable) -> Panel:
     return draw
 
 
-LINES = (("accent", "o"), ("second", "s"), ("ink", "^"), ("soft", "D"))
-"""Colour and marker of each line, where several share a panel; from the fifth on again, dashed."""
-
-
 def by_blocks(table: QualityTable, title: str, value: Callable[[Quality], Estimate]) -> Panel:
     """Something of the texts against block evaluations: a line per number of loops, over its steps."""
-
-    def draw(axes: Axes) -> None:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-        for place, (loops, rows) in enumerate(table.by_loops.items()):
-            colour, marker = LINES[place % len(LINES)]
-            points = sorted(((row.blocks, value(row)) for row in rows), key=lambda point: point[0])
-            axes.errorbar(
+    series = []
+    for loops, rows in table.by_loops.items():
+        points = sorted(((row.blocks, value(row)) for row in rows), key=lambda point: point[0])
+        series.append(
+            Series(
+                loops_in_words(loops),
                 [blocks for blocks, _ in points],
                 [point.value for _, point in points],
-                [point.margin or 0.0 for _, point in points],
-                label=loops_in_words(loops),
-                color=LIGHT[colour],
-                marker=marker,
-                linestyle="--" if place >= len(LINES) else "-",
-                markersize=4.5,
-                elinewidth=1.2,
-                capsize=3,
+                [point.margin for _, point in points],
             )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda blocks, _: count(blocks)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.margins(x=0.08, y=0.15)
-        axes.set(title=title, xlabel="block evaluations per text")
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.24),  # below: lines leave no corner free
-            ncols=3,
-            frameon=False,
-            fontsize="small",
         )
-
-    return draw
+    return curves(Curves(title, "", "block evaluations per text", title, series, log_x=True))
 
 
 def histogram(depths: Sequence[float]) -> Panel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rich.console import Console
 
@@ -26,9 +27,11 @@ def command(arguments: list[str]) -> int:
 
 
 def _depths(console: Console, options: argparse.Namespace) -> None:
-    """The held-out metrics at each depth."""
+    """The held-out metrics at each depth, and what the domain shows."""
     from loopverse.analysis.evaluate import evaluate_run
+    from loopverse.analysis.exhibits import Exhibition
     from loopverse.cli.depths import show_depths
+    from loopverse.cli.exhibits import show_exhibits
 
     table = evaluate_run(
         options.run,
@@ -38,6 +41,7 @@ def _depths(console: Console, options: argparse.Namespace) -> None:
         max_batches=options.batches,
     )
     show_depths(console, table)
+    show_exhibits(console, Exhibition.load(Path(options.run)).exhibits, options.run)
 
 
 def _quality(console: Console, options: argparse.Namespace) -> None:
@@ -73,8 +77,8 @@ def _quality(console: Console, options: argparse.Namespace) -> None:
 def _parser() -> Parser:
     parser = Parser(
         "evaluate",
-        "Measure a run on held-out data at several depths, all on the same batches, and write "
-        "evaluation.json and report.html in its folder. With --steps, --judge, --samples or settings "
+        "Measure a run on held-out data at several depths, all on the same batches, show what its "
+        "domain has to show, and write evaluation.json, exhibits.json and report.html in its folder. With --steps, --judge, --samples or settings "
         "of sampling, measure instead what it makes from nothing, against the layers evaluated: "
         "likelihood under a judge, a run that reads texts, beside entropy and distinct-n; written to "
         "quality.json and report.html.",

@@ -11,12 +11,16 @@ from rich.console import Console
 from loopverse.analysis.depths import DepthTable
 from loopverse.analysis.evaluate import FILE as EVALUATION
 from loopverse.analysis.evaluate import evaluate_run
+from loopverse.analysis.exhibits import Exhibition
+from loopverse.analysis.facts import suggested
 from loopverse.analysis.report import FILE as REPORT
 from loopverse.analysis.report import write_report
 from loopverse.cli.depths import show_depths, written
+from loopverse.cli.exhibits import show_exhibits
 from loopverse.cli.overview import show_examples
 from loopverse.cli.stream import show
 from loopverse.domain import Sample
+from loopverse.registry import load_domain
 from loopverse.training import Run, RunFolder
 
 
@@ -38,19 +42,21 @@ def complete(folder: RunFolder) -> bool:
 
 
 def finished(run: Run) -> None:
-    """Measure the run at several depths, let it speak, write its report, and say what to do next."""
+    """Measure the run at several depths, show what there is to show, write its report, say what is next."""
     if not _speaks():
         return
     console = Console(highlight=False)
     path = quote(str(run.folder.path))
-    _show_sample(console, _measure(console, run))
+    table = _measure(console, run)
+    show_exhibits(console, Exhibition.load(run.folder.path).exhibits, run.folder.path)
+    _show_sample(console, table)
     console.print(f"[bold]report[/]  {write_report(run.folder)}\n", soft_wrap=True)
-    ways = {
-        "let it go on from your words": f'loopverse sample {path} --prompt "..."',
-        "measure it at depths of your choice": f"loopverse evaluate {path} --loops 1,2,4,8,16",
-        "go on, should it ever be stopped": f"loopverse train run={path}",
-    }
-    show_examples(console, {line: purpose for purpose, line in ways.items()}, "next")
+    ways = [
+        *suggested(load_domain(run.folder.config.choices["domain"]), run.folder.path),
+        ("measure it at depths of your choice", f"loopverse evaluate {path} --loops 1,2,4,8,16"),
+        ("go on, should it ever be stopped", f"loopverse train run={path}"),
+    ]
+    show_examples(console, {line: purpose for purpose, line in ways}, "next")
 
 
 def finished_in_sweep(run: Run) -> None:

@@ -4,8 +4,17 @@ import math
 
 import pytest
 
-from loopverse.analysis.numbers import code, count, duration, interval, plain, signed, visible
-from loopverse.analysis.statistics import Estimate
+from loopverse.analysis.numbers import (
+    code,
+    count,
+    duration,
+    interval,
+    plain,
+    shown,
+    signed,
+    visible,
+)
+from loopverse.exhibit import Cell, Estimate
 
 
 @pytest.mark.parametrize(
@@ -75,3 +84,25 @@ def test_text_is_escaped_and_backquotes_become_code() -> None:
 
 def test_control_characters_are_replaced_but_for_line_breaks_and_tabs() -> None:
     assert visible("a\tb\nc\x00d\x1b[1m é\x85") == "a\tb\nc\ufffdd\ufffd[1m é\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (None, "–"),
+        ("as it is", "as it is"),
+        (-3, "−3"),
+        (123456, "123456"),
+        (0.5, "0.5000"),
+        (float("nan"), "–"),
+        (Estimate(0.123456, 0.00678), "0.1235 ± 0.0068"),
+        (Estimate(-1234.5, 56.7), "−1234 ± 57"),
+        (Estimate(183.25, 12.1), "183 ± 12"),
+        (Estimate(2.5, 0.0), "2.500 ± 0.0"),
+        (Estimate(2.5, None), "2.500"),
+        (Estimate(1e-9, 2e-10), "1.000e−09 ± 2.0e−10"),
+        (Estimate(float("inf"), 0.1), "∞ ± 0.10"),
+    ],
+)
+def test_a_cell_has_the_digits_that_its_interval_leaves(cell: Cell, text: str) -> None:
+    assert shown(cell) == text

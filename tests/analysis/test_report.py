@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from showing import Showing
 
+from loopverse.analysis import evaluate_run
 from loopverse.analysis.depths import DepthTable
 from loopverse.analysis.facts import read_facts
 from loopverse.analysis.quality import Quality, QualityTable
@@ -17,7 +19,7 @@ from loopverse.analysis.report import write_report
 from loopverse.depth import Poisson
 from loopverse.training import RunFolder
 
-VOID = {"meta", "link", "br"}
+VOID = {"meta", "link", "br", "img"}
 
 
 class Page(HTMLParser):
@@ -228,3 +230,48 @@ def test_quality_against_block_evaluations_is_drawn_and_tabled(run: RunFolder) -
     assert page_of(run).tags.count("svg") == before + 1
     (run.path / "quality.json").write_text("{")
     assert "quality.json is damaged" in page_of(run).text
+
+
+@pytest.fixture
+def showing_run(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run whose domain shows something of every kind."""
+    monkeypatch.setattr("toy.Toy.exhibits", Showing.exhibits)
+    monkeypatch.setattr("toy.Toy.suggestions", Showing.suggestions)
+    evaluate_run(run)
+    return run
+
+
+def test_what_the_domain_shows_is_in_the_page_and_nowhere_else(showing_run: RunFolder) -> None:
+    page = page_of(showing_run)
+    assert page.tags.count("svg") == 1 + 6 + 2  # a map and lines
+    pictures = [link for link in page.links if link.startswith("data:image/")]
+    assert [link.partition(";")[0] for link in pictures] == ["data:image/png", "data:image/gif"]
+    assert page.tags.count("img") == 2
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    assert len(page.ids) == len(set(page.ids))
+    for text in ("Likelihood [by depth]", "nats <b>", "± 0.25", "–", "It moves.", "cost in $", "∞"):
+        assert text in page.text
+    html = (showing_run.path / "report.html").read_text(encoding="utf-8")
+    assert html.count('class="best"') == 2  # of two columns
+    assert 'alt="a &#34;dot&#34;"' in html
+    assert "Of <code>bits</code>." in html
+    assert write_report(showing_run).read_text(encoding="utf-8") == html
+
+
+def test_what_the_domain_suggests_is_offered_with_the_path_of_the_run(
+    showing_run: RunFolder,
+) -> None:
+    odd = RunFolder(showing_run.path.rename(showing_run.path.with_name("a run")))
+    offered = dict(read_facts(odd).commands)
+    assert offered["look at it for longer"] == f"loopverse gaze '{odd.path}' --bits 3"
+    assert f"loopverse gaze '{odd.path}' --bits 3" in page_of(odd).text
+
+
+def test_exhibits_that_are_damaged_or_incomplete_are_said_to_be_so(showing_run: RunFolder) -> None:
+    path = showing_run.path / "exhibits.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"problem": ""', '"problem": "oh no"'))
+    assert "Not all that the domain shows is here: oh no." in page_of(showing_run).text
+    path.write_text("[]")
+    page = page_of(showing_run)
+    assert "exhibits.json or a picture of it is damaged" in page.text
+    assert "Shown by the domain" not in page.text
