@@ -1,8 +1,10 @@
 """The dynamics of an environment: what follows from an observation and actions."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torchmetrics
@@ -16,6 +18,7 @@ from torch.distributions import Distribution
 from loopverse.domain import DomainAdapter, Outcome, Split, Think, Thought
 from loopverse.errors import UserError
 from loopverse.nn import Attend, CoreInput
+from loopverse_world_model.actions import ActionCodec
 from loopverse_world_model.config import WorldModelConfig
 from loopverse_world_model.deferred import LatentLosses, horizon_at
 from loopverse_world_model.dynamics import Dynamics
@@ -23,6 +26,9 @@ from loopverse_world_model.memory import Memory
 from loopverse_world_model.metrics import RootMeanError
 from loopverse_world_model.prediction import Origin, TransitionDistribution
 from loopverse_world_model.spaces import leaves_of, space_from_json
+
+if TYPE_CHECKING:
+    from loopverse_world_model.sources import Source
 
 STATISTICS = "statistics.safetensors"
 
@@ -62,11 +68,11 @@ class WorldModel(DomainAdapter):
                 config.smooth_weight,
                 config.smooth_limit,
             )
-        self._replay: Any = None
+        self._source: Source | None = None
         self._fitted = False
 
     @property
-    def actions(self) -> Any:
+    def actions(self) -> ActionCodec:
         """How actions are encoded for a planner."""
         return self.dynamics.actions
 
@@ -81,13 +87,16 @@ class WorldModel(DomainAdapter):
         world_size: int = 1,
     ) -> Iterator[TensorDict]:
         config = self.config
-        windows = self.replay().windows(split)
+        windows = self.source.windows(split)
         if split == "valid":
             length = config.context - 1 + config.horizon
             return windows.once(batch_size, length, start=start, rank=rank, world_size=world_size)
-        lengths = lambda n: config.context - 1 + horizon_at(n, config.horizon, config.growth)  # noqa: E731
+
+        def length(number: int) -> int:
+            return config.context - 1 + horizon_at(number, config.horizon, config.growth)
+
         return windows.random(
-            batch_size, lengths, seed=seed, start=start, rank=rank, world_size=world_size
+            batch_size, length, seed=seed, start=start, rank=rank, world_size=world_size
         )
 
     def embed(self, batch: TensorDict) -> CoreInput:
@@ -196,22 +205,23 @@ class WorldModel(DomainAdapter):
             value.copy_(loaded[name])
         self._fitted = True
 
-    def replay(self) -> Any:
-        """The episodes of this run: collected, imported or found, and opened when first asked for.
+    @property
+    def source(self) -> Source:
+        """The episodes of this run: found, imported or played when they are first asked for.
 
         Raises:
             ValueError: an environment or a folder that cannot be used.
         """
-        if self._replay is None:
+        if self._source is None:
             from loopverse_world_model.sources import (
-                open_replay,  # it imports gymnasium and torchrl
-            )
+                open_source,
+            )  # it imports gymnasium and torchrl
 
-            self._replay = open_replay(self.config)
+            self._source = open_source(self.config)
             if not self._fitted:
-                self.dynamics.fit(self._replay.part("train"))
+                self.dynamics.fit(self._source.records("train"))
                 self._fitted = True
-        return self._replay
+        return self._source
 
     def _statistics(self) -> dict[str, Tensor]:
         kept = self.state_dict()
