@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tensordict import TensorDict
@@ -11,7 +10,6 @@ from tensordict import TensorDict
 from loopverse.domain import Split
 from loopverse_world_model.environments import make
 from loopverse_world_model.folders import opened
-from loopverse_world_model.index import SPACES
 from loopverse_world_model.kept import collected
 from loopverse_world_model.replay import Replay
 from loopverse_world_model.spaces import space_to_json
@@ -57,7 +55,7 @@ def spaces_of(config: WorldModelConfig) -> tuple[str, str]:
         UserError: an environment or a folder that cannot be used.
     """
     if config.data:
-        replay = _found(config.data)
+        replay = opened(config.data)
         return space_to_json(replay.observation_space), space_to_json(replay.action_space)
     env = make(config.env, config.env_kwargs)
     spaces = env.observation_space, env.action_space
@@ -72,7 +70,7 @@ def open_source(config: WorldModelConfig) -> Source:
         UserError: an environment or a folder that cannot be used.
     """
     if config.data:
-        replay = _found(config.data)
+        replay = opened(config.data)
     else:
         replay = collected(
             config.env,
@@ -87,7 +85,3 @@ def open_source(config: WorldModelConfig) -> Source:
         replay = replay.first(config.episodes)
     return Source(replay, config.held_out, config.pad)
 
-
-def _found(folder: str) -> Replay:
-    """A replay that was collected, or one made of a folder of files."""
-    return Replay.open(folder) if (Path(folder) / SPACES).exists() else opened(folder)

@@ -157,7 +157,7 @@ class Windows:
         observation = {path: values[places] for path, values in self._observation.items()}
         return TensorDict(
             {
-                "observation": TensorDict(observation, batch_size=[size]),
+                "observation": TensorDict(observation, batch_size=[size, length + 1]),
                 "action": self._action[steps],
                 "reward": self._reward[steps],
                 "terminated": self._terminated[steps].float(),
