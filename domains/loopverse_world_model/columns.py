@@ -72,14 +72,28 @@ def columns_of(observation_space: "Space", action_space: "Space") -> list[Column
         _column(("observation", leaf.path), f"observation.{number}.{_word(leaf.path)}", leaf)
         for number, leaf in enumerate(observed)
     ]
-    (acted,) = leaves_of(action_space, "action")
     return [
         *columns,
-        _column(("action",), "action", acted),
+        _column(("action",), "action", action_leaf(action_space)),
         Column(("reward",), "reward", torch.float32, ()),
         Column(("terminated",), "terminated", torch.bool, ()),
         Column(("episode",), "episode", torch.int64, ()),
     ]
+
+
+def action_leaf(action_space: "Space") -> Leaf:
+    """The only leaf of an action space.
+
+    Raises:
+        UserError: actions made of several parts.
+    """
+    leaves = leaves_of(action_space, "action")
+    if len(leaves) != 1 or leaves[0].path != "value":
+        raise UserError(
+            f"actions made of {len(leaves)} parts cannot be modelled yet, got {action_space}: expected "
+            "one Box, Discrete, MultiDiscrete or MultiBinary; join them in a gymnasium.ActionWrapper"
+        )
+    return leaves[0]
 
 
 def _column(key: tuple[str, ...], file: str, leaf: Leaf) -> Column:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loopverse.errors import UserError, unknown
@@ -51,13 +52,15 @@ def make(
 
     from loopverse_world_model.conformity import Conforming
 
-    with _without_trifles(), _in_our_words(env_id, env_kwargs or {}):
+    asked = dict(env_kwargs or {})
+    if render_mode is not None:  # an environment that shows nothing need not know the word
+        asked["render_mode"] = render_mode
+    with _without_trifles(env_id), _in_our_words(env_id, asked):
         env = gymnasium.make(
             env_id,
             max_episode_steps=max_episode_steps,
             disable_env_checker=True,  # it is put outside of our own check below
-            render_mode=render_mode,
-            **(env_kwargs or {}),
+            **asked,
         )
         if max_episode_steps is None and env.spec and env.spec.max_episode_steps is None:
             env = TimeLimit(env, LONGEST_EPISODE)
@@ -101,12 +104,43 @@ def registered() -> list[str]:
     return sorted(env_id for _, env_id in newest.values())
 
 
+def maker_of(env_id: str) -> str:
+    """What an environment is registered to be made by; empty where that is not known yet."""
+    import gymnasium
+
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    return str(spec.entry_point) if spec else ""
+
+
 @contextmanager
-def _without_trifles() -> Iterator[None]:
-    with warnings.catch_warnings():
+def _without_trifles(env_id: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
         for trifle in TRIFLES:
             warnings.filterwarnings("ignore", f".*{trifle}", UserWarning)
+        if "mujoco" in maker_of(env_id) and not _missing("mujoco"):
+            stack.enter_context(_hearing_mujoco())
         yield
+
+
+@contextmanager
+def _hearing_mujoco() -> Iterator[None]:
+    """Take what MuJoCo says of a model while it is compiled.
+
+    By itself it writes to the terminal and into a file in the working folder, for every copy of the
+    environment; that Gymnasium's models use an attribute that is to go is nothing to a user.
+    """
+    mujoco = importlib.import_module("mujoco")  # whose types do not know these functions
+    said: list[str] = []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(said.append)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+    for text in said:
+        if "deprecated" not in text:
+            warnings.warn(f"MuJoCo: {text}", stacklevel=2)
 
 
 @contextmanager
@@ -115,7 +149,7 @@ def _in_our_words(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[None]:
     from gymnasium import error
 
     module, _, name = env_id.rpartition(":")
-    if module and importlib.util.find_spec(module.partition(".")[0]) is None:
+    if module and _missing(module.partition(".")[0]):
         raise UserError(
             f"the environment {env_id!r} is to be registered by the package {module!r}, which is not "
             "installed here: install it, or leave out what is before the colon"
@@ -129,15 +163,14 @@ def _in_our_words(env_id: str, env_kwargs: Mapping[str, Any]) -> Iterator[None]:
             registered(),
             "one that another package registers is named package:Name-v0",
         ) from problem
-    except ImportError as problem:  # DependencyNotInstalled is none, and comes below
-        raise _lacks(env_id, problem) from problem
-    except error.DependencyNotInstalled as problem:
+    except (ImportError, error.Error) as problem:
         raise _lacks(env_id, problem) from problem
     except TypeError as problem:
         if "unexpected keyword argument" not in str(problem):
             raise
+        said = _plain(problem).partition(" was raised from")[0]
         raise UserError(
-            f"the environment {env_id!r} cannot be made with {dict(env_kwargs)}: {_plain(problem)}"
+            f"the environment {env_id!r} cannot be made with {dict(env_kwargs)}: {said}"
         ) from problem
 
 

@@ -95,16 +95,19 @@ def _check(name: str, values: np.ndarray, leaf: Leaf, count: int, where: str) ->
             "an episode has as many actions as rewards, and one observation more"
         )
     flat = values.reshape(count, -1)
-    if values.dtype.kind == "f":
-        right, expected = np.isfinite(flat), "a finite number"
-    elif leaf.kind in ("categories", "bits"):
+    if leaf.kind in ("categories", "bits"):
         sizes = np.array(leaf.sizes or 2)
-        # In a type with a sign: 0 - 1 of an unsigned number is a large category.
-        offset = flat.astype(np.int64) - leaf.start
-        right = (offset >= 0) & (offset < sizes)
+        right = (flat >= leaf.start) & (flat < leaf.start + sizes) & (flat == np.floor(flat))
         expected = f"one of {'2' if leaf.kind == 'bits' else leaf.sizes} values from {leaf.start}"
+    elif not np.can_cast(values.dtype, leaf.dtype, "same_kind"):
+        raise UserError(
+            f"the {name} of {where} is {values.dtype}, expected {leaf.dtype}: convert it, or give "
+            "another space"
+        )
     else:
-        return
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is found
+            right = np.isfinite(flat.astype(leaf.dtype, copy=False))
+        expected = "a finite number"
     if not right.all():
         step, place = np.argwhere(~right)[0]
         raise UserError(

@@ -160,6 +160,30 @@ class Scripted(Policy):
         return array
 
 
+def policy_of(
+    source: str, observation_space: Space, action_space: Space, *, seed: int, repeat: int = 1
+) -> Policy:
+    """The policy that a setting names: `random`, or `module:function`.
+
+    Raises:
+        UserError: as `RandomPolicy` and `Scripted`.
+    """
+    if source == "random":
+        return RandomPolicy(action_space, seed, repeat)
+    return Scripted(source, observation_space, action_space, seed)
+
+
+def text_of(source: str) -> str:
+    """The module that a policy is defined in, as it is written, so that a changed one is told apart."""
+    if source == "random":
+        return ""
+    module = inspect.getmodule(_find(source))
+    try:
+        return inspect.getsource(module) if module else ""
+    except (OSError, TypeError):  # compiled, or typed in
+        return ""
+
+
 def _find(source: str) -> Callable[[Any, np.random.Generator], Any]:
     module_name, _, name = source.partition(":")
     if not (module_name and name):

@@ -19,7 +19,7 @@ from filelock import FileLock
 from tensordict import TensorDict
 
 from loopverse.errors import UserError
-from loopverse_world_model.columns import RECORDS, Column, columns_of
+from loopverse_world_model.columns import RECORDS, Column, action_leaf, columns_of
 from loopverse_world_model.episode import Episode, Recording
 from loopverse_world_model.index import (
     EPISODES,
@@ -64,7 +64,7 @@ class Recorder:
         self.folder = folder
         self.columns = columns_of(observation_space, action_space)
         self._observed = leaves_of(observation_space, "observation")
-        (self._acted,) = leaves_of(action_space, "action")
+        self._acted = action_leaf(action_space)
         self._storage: LazyMemmapStorage | None = None
         self._capacity = 0
         self._waiting: list[Episode] = []
@@ -100,14 +100,18 @@ class Recorder:
         """Of all whole episodes."""
         return self._end - len(self.episodes)
 
-    def append(self, recording: Recording) -> Episode:
+    def append(self, recording: Recording, where: str = "") -> Episode:
         """Write an episode behind the others.
+
+        Args:
+            recording: the episode.
+            where: what errors call it, if not by its number.
 
         Raises:
             UserError: an episode that could not be learnt from, or the disk is full.
         """
         number = len(self.episodes)
-        recording.check(self._observed, self._acted, f"episode {number}")
+        recording.check(self._observed, self._acted, where or f"episode {number}")
         episode = recording.entry(number)
         with self._writing():
             end = self._end + episode.length + 1

@@ -1,0 +1,1 @@
+"""Episodes of the user's own, in files of several kinds."""
