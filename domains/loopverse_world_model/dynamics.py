@@ -65,9 +65,14 @@ class Dynamics(nn.Module):
         self.look = nn.Sequential(
             nn.Linear(self.num_features, total), nn.SiLU(), nn.Linear(total, total)
         )
-        self.blind = nn.Parameter(torch.zeros(tokens, width))
+        self.blind = None if decoded else nn.Parameter(torch.zeros(tokens, width))
         self.act = nn.Linear(self.actions.width, total)
         self.recall = nn.Linear(width, width, bias=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.act.weight.device
 
     def leaf(self, leaf: Leaf) -> LeafModel:
         """The model of a leaf."""
@@ -83,7 +88,7 @@ class Dynamics(nn.Module):
 
     def begin(self, num: int) -> Memory:
         """Rows that have seen nothing."""
-        device = self.blind.device
+        device = self.device
         base = {
             leaf.path: torch.zeros(num, leaf.size, device=device)
             for leaf in self.observed
@@ -133,7 +138,9 @@ class Dynamics(nn.Module):
         """`P([z_prev; obs; act])`, with a learned vector in place of an observation that is not there."""
         shape = (len(memory), self.tokens, self.width)
         fresh = memory.fresh[:, None, None]
-        x = fresh * self.look(memory.seen).view(shape) + (1 - fresh) * self.blind
+        x = fresh * self.look(memory.seen).view(shape)
+        if self.blind is not None:
+            x = x + (1 - fresh) * self.blind
         x = x + self.act(action).view(shape)
         return x if memory.z is None else x + self.recall(memory.z.to(x.dtype))
 
