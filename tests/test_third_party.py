@@ -58,12 +58,17 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 @pytest.fixture(scope="module")
-def run(shell: Shell) -> Path:
-    """A run of the stranger's domain, a few steps long."""
-    shell.loopverse(
+def told(shell: Shell) -> str:
+    """What training the stranger's domain for a few steps printed."""
+    return shell.loopverse(
         *("train", "domain=parity", "domain.length=8", "name=parity"),
         *("training.steps=3", "training.valid_batches=1", "training.trackers=[]"),
     )
+
+
+@pytest.fixture(scope="module")
+def run(shell: Shell, told: str) -> Path:
+    """The run folder of that training."""
     return shell.here / "runs" / "parity"
 
 
@@ -112,6 +117,66 @@ def test_a_broken_domain_is_refused_in_one_line(shell: Shell) -> None:
         "-c",
         "from loopverse.cli import main\n"
         f"print([main(['check', name]) for name in {list(expected)}])",
+    )
+    assert done.stdout == f"{[2] * len(expected)}\n", done.stderr
+    for line, complaint in zip(done.stderr.splitlines(), expected.values(), strict=True):
+        assert line.startswith("loopverse: ")
+        assert complaint in line
+
+
+def test_an_installed_command_is_listed_with_what_its_source_says_and_not_imported(
+    shell: Shell,
+) -> None:
+    code = (
+        "import sys; from loopverse.cli import main; status = main(['--help']); "
+        "sys.exit(status or int('loopverse_parity' in sys.modules or 'torch' in sys.modules))"
+    )
+    done = shell.python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "Show where in a row the answers go wrong, from loopverse-parity" in done.stdout
+    assert "lost      broken, there is no package loopverse_missing" in done.stdout
+    assert "shatter   from loopverse-broken" in done.stdout
+    assert done.stdout.count("  report ") == 1  # ours wins
+
+
+def test_an_installed_command_is_completed_and_not_imported(shell: Shell) -> None:
+    code = (
+        "import os, sys; os.environ['COMP_LINE'] = 'loopverse pl'; from loopverse.cli import main; "
+        "status = main(['-sc', 'query=bash']); sys.exit(status or int('torch' in sys.modules))"
+    )
+    done = shell.python("-c", code)
+    assert (done.returncode, done.stdout) == (0, "places\n"), done.stderr
+
+
+def test_an_installed_command_runs(shell: Shell, run: Path) -> None:
+    told = shell.loopverse("places", str(run), "--loops", "1,3")
+    assert "Wrong answers by place" in told
+    rows = [line.split()[0] for line in told.splitlines() if line[:7].strip().isdecimal()]
+    assert rows == ["1", "3"]
+
+
+def test_what_an_installed_domain_shows_and_suggests_ends_its_training(
+    told: str, run: Path
+) -> None:
+    assert "Wrong answers by place" in told
+    assert "  # see where answers go wrong\n  loopverse places runs/parity --loops 1,2,4,8" in told
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Wrong answers by place" in page
+
+
+def test_a_broken_command_or_a_mistake_in_one_is_one_line(shell: Shell) -> None:
+    expected = {
+        "shatter": "does not import (RuntimeError: this plug-in needs a telescope)",
+        "lost": "does not import (ModuleNotFoundError: No module named 'loopverse_missing')",
+        "stone": "must be a function of a list of words, got 'not a function'",
+        "silent": "must return its exit status, a whole number, got None",
+        "place": "unknown command 'place'; did you mean 'places'?",
+        "places runs/nowhere": "there is no run folder runs/nowhere",
+        "places --loop 1": "unknown option --loop; did you mean --loops?",
+    }
+    done = shell.python(
+        "-c",
+        f"from loopverse.cli import main\nprint([main(line.split()) for line in {list(expected)}])",
     )
     assert done.stdout == f"{[2] * len(expected)}\n", done.stderr
     for line, complaint in zip(done.stderr.splitlines(), expected.values(), strict=True):

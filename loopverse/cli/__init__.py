@@ -1,21 +1,53 @@
-"""The command line: `loopverse COMMAND ...`, and how it answers mistakes.
+"""The command line: `loopverse COMMAND ...`, how it answers mistakes, and what a command is made of.
 
-Nothing here imports torch before a command needs it.
+Commands of other packages are entry points of the group `loopverse.commands`; the public names below
+are what they need to look and behave as ours. Nothing here imports torch before a command needs it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from loopverse import __version__
+from loopverse import __version__, registry
 from loopverse.cli.mistakes import say, warnings_in_one_line
-from loopverse.cli.overview import COMMANDS, show_overview
-from loopverse.errors import unknown
+from loopverse.cli.overview import COMMANDS, more_commands, show_overview
+from loopverse.errors import UserError, unknown
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from loopverse.cli.arguments import Parser, loops_list, loops_number, numbers_list
+    from loopverse.cli.exhibits import show_exhibits
+    from loopverse.cli.outcome import finished, stopped
+    from loopverse.cli.overview import show_examples
+    from loopverse.training.progress import console_reporter
+
+__all__ = [
+    "Parser",
+    "console_reporter",
+    "finished",
+    "loops_list",
+    "loops_number",
+    "main",
+    "numbers_list",
+    "show_examples",
+    "show_exhibits",
+    "stopped",
+]
+
+_HOMES = {
+    "Parser": "loopverse.cli.arguments",
+    "console_reporter": "loopverse.training.progress",
+    "finished": "loopverse.cli.outcome",
+    "loops_list": "loopverse.cli.arguments",
+    "loops_number": "loopverse.cli.arguments",
+    "numbers_list": "loopverse.cli.arguments",
+    "show_examples": "loopverse.cli.overview",
+    "show_exhibits": "loopverse.cli.exhibits",
+    "stopped": "loopverse.cli.outcome",
+}
 
 INTERRUPTED = 130
 UNHEARD = 1
@@ -59,6 +91,27 @@ def _dispatch(arguments: list[str]) -> int:
     if name in ("-sc", "--shell-completion"):
         name = "completion"
     elif name not in COMMANDS:
-        raise unknown("command", name, COMMANDS, "`loopverse --help` says what each does")
-    command: Callable[[list[str]], int] = import_module(f"loopverse.cli.{name}").command
+        return _dispatch_to_package(name, rest)
+    command: registry.Command = import_module(f"loopverse.cli.{name}").command
     return command(rest)
+
+
+def _dispatch_to_package(name: str, arguments: list[str]) -> int:
+    """Run a command that another package brings."""
+    points = more_commands()
+    if name not in points:
+        remedy = "`loopverse --help` says what each does"
+        raise unknown("command", name, [*COMMANDS, *points], remedy)
+    status = registry.load_command(points[name])(arguments)
+    if not isinstance(status, int):
+        raise UserError(
+            f"command {name!r} must return its exit status, a whole number, got {status!r}: "
+            f"mend {points[name].value}, 0 says that all went well"
+        )
+    return status
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'loopverse.cli' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from loopverse.cli.overview import COMMANDS
+from loopverse.cli.overview import COMMANDS, more_commands
 
 
 def command(arguments: list[str]) -> int:
@@ -13,7 +13,8 @@ def command(arguments: list[str]) -> int:
     asked = any(word.startswith("query=") for word in arguments)
     if asked and words[1:2] != ["train"]:
         begun = words[1] if len(words) > 1 else ""
-        print(" ".join(name for name in COMMANDS if name.startswith(begun)))
+        names = [*COMMANDS, *more_commands()]
+        print(" ".join(name for name in names if name.startswith(begun)))
         return 0
     if asked:
         os.environ["COMP_LINE"] = os.environ["COMP_LINE"].replace(" train", "", 1)

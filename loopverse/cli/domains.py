@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from importlib.metadata import EntryPoint
 
 from rich.console import Console
@@ -33,5 +32,5 @@ def _about(point: EntryPoint) -> str:
     origin = (
         f"{point.value} ({point.dist.name} {point.dist.version})" if point.dist else point.value
     )
-    found = importlib.util.find_spec(point.module.split(".")[0])
-    return origin if found else f"{origin}: broken, there is no package {point.module}"
+    gone = registry.missing_package(point)
+    return f"{origin}: broken, there is no package {gone}" if gone else origin

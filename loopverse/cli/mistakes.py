@@ -43,10 +43,8 @@ def is_mistake(error: Exception) -> bool:
     while innermost.tb_next is not None:
         innermost = innermost.tb_next
     module = str(innermost.tb_frame.f_globals.get("__name__"))
-    ours = {
-        "loopverse",
-        *(point.module.split(".")[0] for point in registry.domain_entry_points().values()),
-    }
+    points = [*registry.domain_entry_points().values(), *registry.command_entry_points().values()]
+    ours = {"loopverse", *(point.module.split(".")[0] for point in points)}
     return module.split(".")[0] in ours
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.metadata import EntryPoint
 from textwrap import wrap
 
 from rich.console import Console
 from rich.markup import escape
+
+from loopverse import registry
 
 COMMANDS = {
     "train": "train a model, go on with a run, or sweep over settings",
@@ -32,8 +35,25 @@ def show_overview() -> None:
     console.print("[bold]Loopverse[/]: networks that read the same thing again and again\n")
     console.print("[bold]usage[/]  loopverse COMMAND ...\n")
     show_pairs(console, "commands", COMMANDS)
+    if more := {name: _about(point) for name, point in more_commands().items()}:
+        show_pairs(console, "commands of installed packages", more)
     show_examples(console, EXAMPLES)
     console.print("`loopverse COMMAND --help` says more; that of train lists every setting.")
+
+
+def more_commands() -> dict[str, EntryPoint]:
+    """Commands that packages bring, but for names that are ours."""
+    points = registry.command_entry_points()
+    return {name: point for name, point in points.items() if name not in COMMANDS}
+
+
+def _about(point: EntryPoint) -> str:
+    """What a command does, as far as its source says so, and the package that it comes from."""
+    if gone := registry.missing_package(point):
+        return f"broken, there is no package {gone}"
+    origin = f"from {point.dist.name}" if point.dist else ""
+    told = registry.about(point).rstrip(".")
+    return ", ".join(part for part in (told, origin) if part)
 
 
 def show_pairs(console: Console, title: str, pairs: dict[str, str]) -> None:

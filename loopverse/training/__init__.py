@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from loopverse.training.evaluation import evaluate
     from loopverse.training.loaded import LoadedRun, load
     from loopverse.training.loop import NonFiniteError, Run, train
-    from loopverse.training.progress import PlainReporter, Reporter, RichReporter
+    from loopverse.training.progress import (
+        PlainReporter,
+        Reporter,
+        RichReporter,
+        console_reporter,
+    )
     from loopverse.training.runs import RunFolder
 
 _HOMES = {
@@ -23,6 +28,7 @@ _HOMES = {
     "Run": "loop",
     "RunFolder": "runs",
     "build_model": "build",
+    "console_reporter": "progress",
     "evaluate": "evaluation",
     "load": "loaded",
     "train": "loop",
@@ -37,6 +43,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "build_model",
+    "console_reporter",
     "evaluate",
     "load",
     "train",

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 
 import pytest
 import torch
 from commands import Answer, Command, Refusal
 
+from loopverse import cli, registry
 from loopverse.cli import main
 from loopverse.cli.overview import COMMANDS
 from loopverse.errors import UserError
@@ -71,6 +73,29 @@ def test_the_help_of_every_command_shows_what_to_type(loopverse: Command, name: 
 
 def test_an_unknown_command_is_answered_with_the_nearest(refusal: Refusal) -> None:
     assert refusal("evalute").startswith("unknown command 'evalute'; did you mean 'evaluate'?")
+
+
+def test_a_command_of_ours_wins_over_one_of_a_package(
+    refusal: Refusal, loopverse: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {
+        name: EntryPoint(name, "no_such_package:command", registry.COMMANDS)
+        for name in ("report", "reports")
+    }
+    monkeypatch.setattr(registry, "command_entry_points", lambda: points)
+    assert refusal("report", "nowhere") == "there is no run folder nowhere"
+    assert "is registered as no_such_package:command" in refusal("reports")
+    assert "did you mean 'reports'? known: check, domains, evaluate, report, reports, sample" in (
+        refusal("reportss")
+    )
+    assert loopverse("--help").out.count("  report ") == 1
+
+
+@pytest.mark.parametrize("name", cli.__all__)
+def test_what_a_command_is_made_of_is_public(name: str) -> None:
+    assert callable(getattr(cli, name))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = cli.nothing
 
 
 @pytest.mark.parametrize(

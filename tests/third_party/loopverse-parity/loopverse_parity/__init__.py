@@ -3,8 +3,9 @@
 import itertools
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torchmetrics
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli
 
 from loopverse import Attend, CoreInput, DomainAdapter, Outcome, Sample, SampleSettings, Think
+from loopverse.exhibit import Exhibit, HeatMap
 
 __all__ = ["Parity", "ParityConfig"]
 
@@ -49,6 +51,9 @@ class Parity(DomainAdapter):
 
     Config = ParityConfig
     metric = "bits_per_answer"
+    suggestions: ClassVar[dict[str, str]] = {
+        "loopverse places {run} --loops 1,2,4,8": "see where answers go wrong"
+    }
     config: ParityConfig
 
     def __init__(self, config: ParityConfig, width: int) -> None:
@@ -124,6 +129,28 @@ class Parity(DomainAdapter):
             z = think(CoreInput(self.read(bits.to(self.read.weight.device)), Attend(True))).z
             for odd in (self.predict(z).logits[0] > 0).tolist():
                 yield Sample(row, "1" if odd else "0")
+
+    def exhibits(
+        self, think_at: Callable[[int], Think], loops: Sequence[int], trained: int
+    ) -> Iterator[Exhibit]:
+        """How often the answer at each place is wrong, at each depth."""
+        batch = self._rows("valid", 256, torch.Generator().manual_seed(0))
+        batch = self.prepare(batch, torch.Generator().manual_seed(0)).to(self.read.weight.device)
+        present = batch["present"]
+        values = []
+        for number in loops:
+            odd = self.predict(think_at(number)(self.embed(batch)).z).logits > 0
+            wrong = ((odd != batch["odd"].bool()) & present).sum(0) / present.sum(0)
+            values.append(wrong.tolist())
+        yield HeatMap(
+            title="Wrong answers by place",
+            note="The share of answers that are wrong; every bit flips all that come after it.",
+            x_label="place",
+            x=list(range(1, self.config.length + 1)),
+            y_label="loops",
+            y=list(loops),
+            values=values,
+        )
 
     def _rows(self, split: str, count: int, rng: torch.Generator) -> TensorDict:
         length = self.config.length
