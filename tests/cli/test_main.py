@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,6 +90,17 @@ def test_a_command_of_ours_wins_over_one_of_a_package(
         refusal("reportss")
     )
     assert loopverse("--help").out.count("  report ") == 1
+
+
+def test_a_value_error_of_a_package_that_brings_nothing_but_a_command_is_one_line(
+    refusal: Refusal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ("def command(arguments):", "    raise ValueError(f'expected no {arguments[0]}')", "")
+    (tmp_path / "lonely.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    points = {"lonely": EntryPoint("lonely", "lonely:command", registry.COMMANDS)}
+    monkeypatch.setattr(registry, "command_entry_points", lambda: points)
+    assert refusal("lonely", "friends") == "expected no friends"
 
 
 @pytest.mark.parametrize("name", cli.__all__)
