@@ -92,11 +92,11 @@ class WorldModel(DomainAdapter):
             length = config.context - 1 + config.horizon
             return windows.once(batch_size, length, start=start, rank=rank, world_size=world_size)
 
-        def length(number: int) -> int:
+        def steps(number: int) -> int:
             return config.context - 1 + horizon_at(number, config.horizon, config.growth)
 
         return windows.random(
-            batch_size, length, seed=seed, start=start, rank=rank, world_size=world_size
+            batch_size, steps, seed=seed, start=start, rank=rank, world_size=world_size
         )
 
     def embed(self, batch: TensorDict) -> CoreInput:
@@ -125,8 +125,7 @@ class WorldModel(DomainAdapter):
             memory = dynamics.imagined(memory, thought.z)
         first = length - 1 if self.training and self.latent is not None else 0
         thought = Thought.joined(thoughts[first:])
-        base = torch.stack([origin.base for origin in origins[first:]], 1)
-        origin = Origin(cast(TensorDict, base), torch.stack([o.age for o in origins[first:]], 1))
+        origin = Origin.stacked(origins[first:])
         outcomes = []
         for z in thought.readouts:
             prediction = self.predict(z)

@@ -98,7 +98,7 @@ class Dynamics(nn.Module):
             z=None,
             seen=torch.zeros(num, self.num_features, device=device),
             fresh=torch.zeros(num, device=device),
-            base=TensorDict(base, batch_size=[num]),
+            base=base,
             age=torch.zeros(num, dtype=torch.long, device=device),
         )
 
@@ -115,7 +115,7 @@ class Dynamics(nn.Module):
             memory,
             seen=self.features(observation) if seen is None else seen,
             fresh=torch.ones_like(memory.fresh),
-            base=TensorDict(base, batch_size=[len(memory)]),
+            base=base,
             age=torch.zeros_like(memory.age),
         )
 
@@ -152,38 +152,43 @@ class Dynamics(nn.Module):
             keep = keep[:, None].expand(-1, self.tokens)
         return {"carry": memory.z, "keep": keep, "outer": outer}
 
-    def heads(self, z: Float[Tensor, "*batch d"]) -> TransitionDistribution:
-        """Distributions from whole states, their tokens side by side."""
-        parts = {leaf.path: self.leaf(leaf).predict(z) for leaf in self.observed}
-        parts[REWARD] = self.reward.predict(z)
-        going = Bernoulli(logits=self.going(z).float(), validate_args=False)
+    def outputs(self, z: Float[Tensor, "*batch d"]) -> dict[str, Tensor]:
+        """What the heads say of whole states, their tokens side by side, by part."""
+        outputs = {leaf.path: self.leaf(leaf).outputs(z) for leaf in self.observed}
+        return {**outputs, REWARD: self.reward.outputs(z), CONTINUE: self.going(z)}
+
+    def distribution(
+        self, outputs: dict[str, Tensor], origin: Origin | None = None
+    ) -> TransitionDistribution:
+        """The distributions that `outputs` stand for."""
+        parts = {
+            leaf.path: self.leaf(leaf).distribution(outputs[leaf.path]) for leaf in self.observed
+        }
+        parts[REWARD] = self.reward.distribution(outputs[REWARD])
+        going = Bernoulli(logits=outputs[CONTINUE].float(), validate_args=False)
         parts[CONTINUE] = Independent(going, 1, validate_args=False)
-        return TransitionDistribution(parts)
+        return TransitionDistribution(parts, outputs, origin)
 
     def predict(self, z: Float[Tensor, "b t d"]) -> TransitionDistribution:
         """One distribution for every environment step, of `tokens` units each."""
-        return self.heads(z.reshape(z.shape[0], -1, self.tokens * self.width))
+        return self.distribution(self.outputs(z.reshape(z.shape[0], -1, self.tokens * self.width)))
 
-    def decode(self, prediction: TransitionDistribution) -> TensorDict:
+    def decode(self, outputs: dict[str, Tensor], origin: Origin) -> TensorDict:
         """Means and most likely values of the next observation, raw, by leaf."""
-        origin = prediction.origin
-        assert origin is not None  # whoever decodes has said what changes are counted from
-        values = {
-            leaf.path: self.leaf(leaf).decode(
-                prediction.parts[leaf.path], origin.base.get(leaf.path, None), origin.age
-            )
-            for leaf in self.observed
-        }
+        values = {}
+        for leaf in self.observed:
+            model = self.leaf(leaf)
+            centre = model.centre(outputs[leaf.path])
+            values[leaf.path] = model.decode(centre, origin.base.get(leaf.path), origin.age)
         return TensorDict(values, batch_size=origin.age.shape)
 
-    def expected_reward(self, prediction: TransitionDistribution) -> Float[Tensor, "*batch"]:
+    def expected_reward(self, outputs: dict[str, Tensor]) -> Float[Tensor, "*batch"]:
         """The mean reward."""
-        assert prediction.origin is not None
-        return self.reward.decode(prediction.parts[REWARD], None, prediction.origin.age)
+        return self.reward.decode(self.reward.centre(outputs[REWARD]), None, None)
 
-    def chance_to_go_on(self, prediction: TransitionDistribution) -> Float[Tensor, "*batch"]:
+    def chance_to_go_on(self, outputs: dict[str, Tensor]) -> Float[Tensor, "*batch"]:
         """The probability that the episode does not end here."""
-        return prediction.parts[CONTINUE].mean[..., 0]
+        return outputs[CONTINUE][..., 0].float().sigmoid()
 
     def targets(
         self, origin: Origin, observation: TensorDict, reward: Tensor, terminated: Tensor
@@ -191,7 +196,7 @@ class Dynamics(nn.Module):
         """What happened, in the units of the heads."""
         targets = {
             leaf.path: self.leaf(leaf).target(
-                observation[leaf.path], origin.base.get(leaf.path, None), origin.age
+                observation[leaf.path], origin.base.get(leaf.path), origin.age
             )
             for leaf in self.observed
         }
@@ -208,7 +213,10 @@ class Dynamics(nn.Module):
             prediction: of the last `t` steps.
             observation: raw, of which the last `t` were to be predicted.
         """
-        decoded = self.decode(prediction)
+        assert (
+            prediction.origin is not None
+        )  # whoever decodes has said what changes are counted from
+        decoded = self.decode(prediction.outputs, prediction.origin)
         steps = decoded.batch_size[1]
         errors = [
             self.leaf(leaf).error(decoded[leaf.path], observation[leaf.path][:, -steps:]).mean(-1)
@@ -223,11 +231,17 @@ class Dynamics(nn.Module):
             memory: what `advance` returned.
             z: the readout of that step.
         """
-        if self.decoded:
-            prediction = self.heads(z.flatten(1))
-            prediction.origin = Origin(memory.base, memory.age)
-            return self.observe(memory, self.decode(prediction))
-        return replace(memory, fresh=torch.zeros_like(memory.fresh), age=memory.age + 1)
+        if not self.decoded:
+            return replace(memory, fresh=torch.zeros_like(memory.fresh), age=memory.age + 1)
+        z = z.flatten(1)
+        base, seen = {}, []
+        for leaf in self.observed:
+            model = self.leaf(leaf)
+            numbers, features = model.follow(model.outputs(z), memory.base.get(leaf.path))
+            seen.append(features)
+            if numbers is not None:
+                base[leaf.path] = numbers
+        return replace(memory, seen=seen[0] if len(seen) == 1 else torch.cat(seen, -1), base=base)
 
     def fit(self, records: TensorDict) -> None:
         """Take the scale of the data: records in the order of their episodes."""

@@ -18,20 +18,33 @@ class Imagined:
 
     Attributes:
         dynamics: whose imagination it is.
-        prediction: distributions in the units of the heads.
-        reward: mean of it, `[n]`.
-        keep_going: probability that the episode does not end here, `[n]`.
+        outputs: of its heads.
+        origin: what predicted changes are counted from.
     """
 
     dynamics: Dynamics
-    prediction: TransitionDistribution
-    reward: Float[Tensor, " n"]
-    keep_going: Float[Tensor, " n"]
+    outputs: dict[str, Tensor]
+    origin: Origin
+
+    @property
+    def reward(self) -> Float[Tensor, " n"]:
+        """The mean reward."""
+        return self.dynamics.expected_reward(self.outputs)
+
+    @property
+    def keep_going(self) -> Float[Tensor, " n"]:
+        """The probability that the episode does not end here."""
+        return self.dynamics.chance_to_go_on(self.outputs)
+
+    @property
+    def prediction(self) -> TransitionDistribution:
+        """The distributions, in the units of the heads."""
+        return self.dynamics.distribution(self.outputs, self.origin)
 
     @property
     def observation(self) -> TensorDict:
         """The next observation, raw, by leaf: means and most likely values."""
-        return self.dynamics.decode(self.prediction)
+        return self.dynamics.decode(self.outputs, self.origin)
 
 
 class Imagination:
@@ -65,12 +78,6 @@ class Imagination:
         """
         dynamics = self.dynamics
         memory, thought = dynamics.advance(self.think, memory, action, outer)
-        prediction = dynamics.heads(thought.z.flatten(1))
-        prediction.origin = Origin(memory.base, memory.age)
-        imagined = Imagined(
-            dynamics,
-            prediction,
-            dynamics.expected_reward(prediction),
-            dynamics.chance_to_go_on(prediction),
-        )
+        outputs = dynamics.outputs(thought.z.flatten(1))
+        imagined = Imagined(dynamics, outputs, Origin(memory.base, memory.age))
         return dynamics.imagined(memory, thought.z), imagined

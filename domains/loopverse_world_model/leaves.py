@@ -55,12 +55,20 @@ class LeafModel(nn.Module):
         """What the network reads of it."""
 
     @abstractmethod
-    def predict(self, z: Float[Tensor, "*batch d"]) -> Distribution:
+    def outputs(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch m"]:
+        """Numbers from which the distribution of what comes next is made."""
+
+    @abstractmethod
+    def distribution(self, outputs: Float[Tensor, "*batch m"]) -> Distribution:
         """What comes next, in the units of `target`."""
 
     @abstractmethod
+    def centre(self, outputs: Float[Tensor, "*batch m"]) -> Tensor:
+        """The mean or the most likely value of `distribution`, which need not be made for it."""
+
+    @abstractmethod
     def target(self, raw: Tensor, base: Tensor | None, age: Int[Tensor, "*batch"]) -> Tensor:
-        """What `predict` should have given probability: the value, or its change since `base`.
+        """What the distribution should have given probability: the value, or its change since `base`.
 
         Args:
             raw: what came next.
@@ -70,9 +78,16 @@ class LeafModel(nn.Module):
 
     @abstractmethod
     def decode(
-        self, predicted: Distribution, base: Tensor | None, age: Int[Tensor, "*batch"]
+        self, centre: Tensor, base: Tensor | None, age: Int[Tensor, "*batch"] | None
     ) -> Tensor:
-        """The mean or the most likely value, raw; the inverse of `target`."""
+        """The raw value of a centre; the inverse of `target`. No age: the observation was just seen."""
+
+    def follow(
+        self, outputs: Float[Tensor, "*batch m"], base: Tensor | None
+    ) -> tuple[Tensor | None, Float[Tensor, "*batch f"]]:
+        """What comes next as if it were observed: the numbers it is anchored at, and its features."""
+        raw = self.decode(self.centre(outputs), base, None)
+        return None, self.features(raw)
 
     @abstractmethod
     def error(self, decoded: Tensor, raw: Tensor) -> Float[Tensor, "*batch n"]:
@@ -126,23 +141,39 @@ class VectorLeaf(LeafModel):
     def features(self, raw: Tensor) -> Tensor:
         return ((self.flat(raw) - self.mean) / self.std).clamp(-FAR, FAR)
 
-    def predict(self, z: Tensor) -> Independent:
-        return normal(self.head(z))
+    def outputs(self, z: Tensor) -> Tensor:
+        return self.head(z)
 
-    def guess(self, base: Tensor | None, age: Tensor) -> tuple[Tensor, Tensor]:
+    def distribution(self, outputs: Tensor) -> Independent:
+        return normal(outputs)
+
+    def centre(self, outputs: Tensor) -> Tensor:
+        return outputs[..., : self.leaf.size].float()
+
+    def guess(self, base: Tensor | None, age: Tensor | None) -> tuple[Tensor, Tensor]:
         """What is predicted from, and the unit of what is predicted, each `[*batch n]`."""
         if not self.anchored or base is None:
             return self.mean, self.std
-        age = age.clamp(max=len(self.kept) - 1)
-        return self.mean + self.kept[age] * (base - self.mean), self.missed[age]
+        if age is None:
+            kept, missed = self.kept[0], self.missed[0]
+        else:
+            age = age.clamp(max=len(self.kept) - 1)
+            kept, missed = self.kept[age], self.missed[age]
+        return torch.lerp(self.mean, base, kept), missed
 
     def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
         guess, unit = self.guess(base, age)
         return (self.flat(raw) - guess) / unit
 
-    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
+    def decode(self, centre: Tensor, base: Tensor | None, age: Tensor | None) -> Tensor:
         guess, unit = self.guess(base, age)
-        return self.raw(guess + predicted.mean * unit)
+        return self.raw(guess + centre * unit)
+
+    def follow(self, outputs: Tensor, base: Tensor | None) -> tuple[Tensor | None, Tensor]:
+        guess, unit = self.guess(base, None)
+        flat = torch.addcmul(guess, self.centre(outputs), unit)
+        features = ((flat - self.mean) / self.std).clamp(-FAR, FAR)
+        return flat if self.anchored else None, features
 
     def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
         return ((self.flat(decoded) - self.flat(raw)) / self.std).square()
@@ -173,14 +204,21 @@ class CategoriesLeaf(LeafModel):
     def features(self, raw: Tensor) -> Tensor:
         return one_hot(self._numbers(raw), self.leaf.sizes)
 
-    def predict(self, z: Tensor) -> Independent:
-        return categories(self.head(z), self.leaf.sizes)
+    def outputs(self, z: Tensor) -> Tensor:
+        return self.head(z)
+
+    def distribution(self, outputs: Tensor) -> Independent:
+        return categories(outputs, self.leaf.sizes)
+
+    def centre(self, outputs: Tensor) -> Tensor:
+        parts = outputs.split(self.leaf.sizes, dim=-1)
+        return torch.stack([part.argmax(-1) for part in parts], dim=-1)
 
     def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
         return self._numbers(raw)
 
-    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
-        numbers = predicted.mode + self.leaf.start
+    def decode(self, centre: Tensor, base: Tensor | None, age: Tensor | None) -> Tensor:
+        numbers = centre + self.leaf.start
         return numbers.reshape(*numbers.shape[:-1], *self.leaf.shape)
 
     def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
@@ -198,16 +236,21 @@ class BitsLeaf(LeafModel):
     def features(self, raw: Tensor) -> Tensor:
         return self.flat(raw)
 
-    def predict(self, z: Tensor) -> Independent:
-        bits = Bernoulli(logits=self.head(z).float(), validate_args=False)
+    def outputs(self, z: Tensor) -> Tensor:
+        return self.head(z)
+
+    def centre(self, outputs: Tensor) -> Tensor:
+        return (outputs > 0).to(torch.int8)
+
+    def distribution(self, outputs: Tensor) -> Independent:
+        bits = Bernoulli(logits=outputs.float(), validate_args=False)
         return Independent(bits, 1, validate_args=False)
 
     def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
         return self.flat(raw)
 
-    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
-        bits = (predicted.mean > 0.5).to(torch.int8)
-        return bits.reshape(*bits.shape[:-1], *self.leaf.shape)
+    def decode(self, centre: Tensor, base: Tensor | None, age: Tensor | None) -> Tensor:
+        return centre.reshape(*centre.shape[:-1], *self.leaf.shape)
 
     def error(self, decoded: Tensor, raw: Tensor) -> Tensor:
         return (self.flat(decoded) != self.flat(raw)).float()
@@ -247,18 +290,23 @@ class ImageLeaf(LeafModel):
         pixels = raw.reshape(-1, *self.leaf.shape).permute(0, 3, 1, 2).float() / 255 - 0.5
         return self.encoder(pixels).reshape(*batch, -1)
 
-    def predict(self, z: Tensor) -> Independent:
-        batch = z.shape[:-1]
+    def outputs(self, z: Tensor) -> Tensor:
         drawn = self.decoder(z.reshape(-1, z.shape[-1])).permute(0, 2, 3, 1)
-        mean = drawn.reshape(*batch, -1).float() + 0.5
+        return drawn.reshape(*z.shape[:-1], -1)
+
+    def centre(self, outputs: Tensor) -> Tensor:
+        return outputs.float() + 0.5
+
+    def distribution(self, outputs: Tensor) -> Independent:
+        mean = self.centre(outputs)
         std = self.log_std.clamp(-5, 0).exp().expand_as(mean)
         return Independent(Normal(mean, std, validate_args=False), 1, validate_args=False)
 
     def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
         return self.flat(raw) / 255
 
-    def decode(self, predicted: Distribution, base: Tensor | None, age: Tensor) -> Tensor:
-        pixels = (predicted.mean * 255).round().clamp(0, 255).to(torch.uint8)
+    def decode(self, centre: Tensor, base: Tensor | None, age: Tensor | None) -> Tensor:
+        pixels = (centre * 255).round().clamp(0, 255).to(torch.uint8)
         return pixels.reshape(*pixels.shape[:-1], *self.leaf.shape)
 
     def error(self, decoded: Tensor, raw: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
-from tensordict import TensorDict
 from torch import Tensor
 
 
@@ -27,7 +26,7 @@ class Memory:
     z: Float[Tensor, "n t d"] | None
     seen: Float[Tensor, "n f"]
     fresh: Float[Tensor, " n"]
-    base: TensorDict
+    base: dict[str, Tensor]
     age: Int[Tensor, " n"]
     started: Float[Tensor, " n"] | None = None
 
@@ -36,14 +35,11 @@ class Memory:
 
     def take(self, index: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> Self:
         """Some of the rows, in the order of the index."""
-        return self._each(lambda tensor: tensor[index], lambda base: base[index])
+        return self._each(lambda tensor: tensor[index])
 
     def repeat(self, times: int) -> Self:
         """Each row so many times in a row."""
-        return self._each(
-            lambda tensor: tensor.repeat_interleave(times, 0),
-            lambda base: base[torch.arange(len(self)).repeat_interleave(times)],
-        )
+        return self._each(lambda tensor: tensor.repeat_interleave(times, 0))
 
     def where(self, mask: Bool[Tensor, " n"], other: "Memory") -> Self:
         """The rows of this memory where the mask is true, of the other one elsewhere."""
@@ -71,7 +67,7 @@ class Memory:
             z=z,
             seen=pick(self.seen, other.seen),
             fresh=pick(self.fresh, other.fresh),
-            base=self.base.apply(pick, other.base),
+            base={name: pick(mine, other.base[name]) for name, mine in self.base.items()},
             age=pick(self.age, other.age),
             started=started,
         )
@@ -81,15 +77,13 @@ class Memory:
             return self.started
         return torch.full_like(self.fresh, 0.0 if self.z is None else 1.0)
 
-    def _each(
-        self, change: Callable[[Tensor], Tensor], change_base: Callable[[TensorDict], TensorDict]
-    ) -> Self:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(
             self,
             z=None if self.z is None else change(self.z),
             seen=change(self.seen),
             fresh=change(self.fresh),
-            base=change_base(self.base),
+            base={name: change(value) for name, value in self.base.items()},
             age=change(self.age),
             started=None if self.started is None else change(self.started),
         )

@@ -1,12 +1,11 @@
 """What the world model says of a transition: a distribution over each part of what happens next."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from tensordict import TensorDict
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, Normal
 from torch.nn import functional as F
@@ -24,8 +23,17 @@ class Origin:
         age: steps between that observation and the state predicted from, 0 where it was just seen.
     """
 
-    base: TensorDict
+    base: dict[str, Tensor]
     age: Int[Tensor, "*batch"]
+
+    @classmethod
+    def stacked(cls, origins: Sequence["Origin"]) -> "Origin":
+        """Those of consecutive steps, time on the second axis."""
+        base = {
+            name: torch.stack([origin.base[name] for origin in origins], 1)
+            for name in origins[0].base
+        }
+        return cls(base, torch.stack([origin.age for origin in origins], 1))
 
 
 class TransitionDistribution(Distribution):
@@ -33,17 +41,21 @@ class TransitionDistribution(Distribution):
 
     Args:
         parts: a distribution for each name, all of one batch shape, in the units of the heads.
+        outputs: of the heads, which the distributions are made of.
         origin: what predicted changes are counted from, where that is known.
     """
 
-    arg_constraints = {}  # noqa: RUF012 - declared so by torch
-
-    def __init__(self, parts: Mapping[str, Distribution], origin: Origin | None = None) -> None:
-        self.parts, self.origin = dict(parts), origin
+    def __init__(
+        self,
+        parts: Mapping[str, Distribution],
+        outputs: Mapping[str, Tensor],
+        origin: Origin | None = None,
+    ) -> None:
+        self.parts, self.outputs, self.origin = dict(parts), dict(outputs), origin
         first = next(iter(self.parts.values()))
         super().__init__(first.batch_shape, validate_args=False)
 
-    def log_prob(self, value: Mapping[str, Tensor]) -> Tensor:
+    def log_prob(self, value: Mapping[str, Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The sum over parts, in nats."""
         return torch.stack([p.log_prob(value[n]) for n, p in self.parts.items()]).sum(0)
 
