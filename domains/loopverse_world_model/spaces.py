@@ -58,7 +58,7 @@ class Leaf:
     @property
     def name(self) -> str:
         """The path as a name of a module, which has no dots."""
-        return self.path.replace(".", "/")
+        return self.path.replace("%", "%25").replace(".", "%2E")
 
 
 def leaves_of(space: Space, what: str) -> tuple[Leaf, ...]:
@@ -71,7 +71,14 @@ def leaves_of(space: Space, what: str) -> tuple[Leaf, ...]:
     Raises:
         UserError: a space, or a part of one, that is not made of those named above.
     """
-    return tuple(_leaf(path, part, what) for path, part in _walk(space, ""))
+    leaves = tuple(_leaf(path, part, what) for path, part in _walk(space, ""))
+    paths = [leaf.path for leaf in leaves]
+    if len(set(paths)) < len(paths) or not paths:
+        raise UserError(
+            f"the parts of the {what} space are called {', '.join(paths) or 'nothing'}, expected one or "
+            "more names, all different: rename them in a gymnasium.Wrapper"
+        )
+    return leaves
 
 
 def flatten(space: Space, value: Any) -> dict[str, np.ndarray]:
