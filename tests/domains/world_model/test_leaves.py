@@ -68,7 +68,9 @@ def test_the_centre_is_the_most_likely_value(space: str) -> None:
         distribution, centre = model.distribution(outputs), model.centre(outputs)
         assert distribution.batch_shape == (60,)
         best = distribution.log_prob(centre.to(outputs.dtype))
-        target = model.target(raw, model.flat(raw) if model.anchored else None, torch.zeros(60).long())
+        target = model.target(
+            raw, model.flat(raw) if model.anchored else None, torch.zeros(60).long()
+        )
         assert bool((best >= distribution.log_prob(target.to(outputs.dtype)) - 1e-4).all())
 
 
