@@ -24,7 +24,7 @@ TRIFLES = (
     "[Rr]ender",  # asked of every environment, shown or not
 )
 """Warnings about an environment's declaration that change nothing of what is done here."""
-EXTRAS = {"mujoco": "mujoco"}
+EXTRAS = {"mujoco": "mujoco", "pygame": "classic"}
 """Modules that environments need, and the extra of ours that brings them."""
 
 

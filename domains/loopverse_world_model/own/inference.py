@@ -92,7 +92,7 @@ class _Range:
         if self.dtype == np.uint8 and self.shape:
             return spaces.Box(0, 255, self.shape, np.uint8)
         if kind == "b" and self.shape:
-            return spaces.MultiBinary(self.shape)
+            return spaces.MultiBinary(self.shape[0] if len(self.shape) == 1 else self.shape)
         low = min(int(np.min(self.low)), 0)
         if self.shape and low == 0:
             return spaces.MultiDiscrete(np.asarray(self.high, np.int64) + 1)

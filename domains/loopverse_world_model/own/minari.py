@@ -169,5 +169,5 @@ def _h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise UserError('reading HDF5 needs h5py: pip install "loopverse[world]"') from error
+        raise UserError('reading HDF5 needs h5py: pip install "loopverse[hdf5]"') from error
     return h5py
