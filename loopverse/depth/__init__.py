@@ -11,6 +11,7 @@ from loopverse.depth.budget import (
     Peaked,
     Table,
 )
+from loopverse.depth.contraction import largest_gain, measured_quotient
 from loopverse.depth.gradient import (
     AdjointReport,
     Checkpointed,
@@ -73,5 +74,7 @@ __all__ = [
     "Truncated",
     "Uniform",
     "iterate",
+    "largest_gain",
+    "measured_quotient",
     "solve",
 ]

@@ -78,3 +78,20 @@ def body_of(config: CoreConfig) -> LoopBody | ContractiveBody:
     """The loop that the settings ask for."""
     certified = config.injection.certified_tokens is not None
     return ContractiveBody(config) if certified else LoopBody(config)
+
+
+class Bodies(nn.ModuleList):
+    """One body for all loops, or one for each."""
+
+    def ready(self, depth: int) -> list[Loop]:
+        """The loops of a call of that depth, or the one that they all are."""
+        return [body.ready() for body in self._typed()[:depth]]
+
+    def certified_gain(self) -> float | None:
+        """The largest of their constants; None where one of them has none."""
+        gains = [body.certified_gain() for body in self._typed()]
+        proven = [gain for gain in gains if gain is not None]
+        return max(proven) if len(proven) == len(gains) else None
+
+    def _typed(self) -> list[LoopBody | ContractiveBody]:
+        return [body for body in self if isinstance(body, LoopBody | ContractiveBody)]

@@ -12,15 +12,12 @@ from loopverse.nn.attention import Attention
 from loopverse.nn.block import SwiGLU
 from loopverse.nn.config import CoreConfig
 from loopverse.nn.context import Context
-from loopverse.nn.lipschitz import STEEPEST_SILU, hold, hold_pairs, nonexpanding
+from loopverse.nn.lipschitz import hold, nonexpanding
 from loopverse.nn.reuse import computed_once
-
-PAIR_RADIUS = 2.0
-"""Where the pairs of gate and value of the feed-forward are held."""
 
 
 class Rescaled(NamedTuple):
-    """The matrices of a block as a loop uses them, all constants multiplied in.
+    """The matrices of a block as a loop uses them, with all constants multiplied in.
 
     Attributes:
         qkv, out: of the attention.
@@ -31,40 +28,39 @@ class Rescaled(NamedTuple):
     qkv: Float[Tensor, "n d"]
     out: Float[Tensor, "d d"]
     gate_up: Float[Tensor, "m d"]
-    down: Float[Tensor, "d m"]
+    down: Float[Tensor, "d k"]
     kept: Float[Tensor, " 2"]
 
 
 class ContractiveBlock(nn.Module):
     """Attention, then feed-forward: `h <- (1 - b) h + b g(h)`, each `g` 1-Lipschitz, `b` in (0, 1).
 
-    The matrices have the names that they have in `Block`, and are used over a bound of their largest
-    singular value (`nonexpanding`), so below `|Q| = |K| = |V| = |O| = 1`, and likewise for the others.
+    Then each sublayer is 1-Lipschitz too: `1 - b + b = 1`. The matrices have the names and shapes that
+    they have in `Block`; each is used over a bound of its norm, so below no matrix stretches anything.
 
-    Attention
-        reads tokens held on a ball of radius `r = sqrt(d)`, where a norm would put them; its logits are
-        `k (Qx_i)(Kx_j) / r^2`, with the learned sharpness `k`. With up to `t` tokens and `m` query heads
-        for each key head, the constant is
+    Feed-forward is `W_down max(W_gate h, W_up h)`: the larger one of two numbers changes by no more than
+    the pair does (Goodfellow et al. 2013, 1302.4389). A product of the two, as in SwiGLU, would have a
+    constant that grows with the number of hidden channels or the size of `h`.
 
-            L = sqrt(m t) + k (1 + sqrt(m t)),   and sqrt(m) for t = 1.
+    Attention reads tokens `x` held on a ball of radius `r = sqrt(d)`, where a norm would put them. Its
+    logits are `s_ij = k (q_i k_j) / r^2`, with the learned sharpness `k`. With up to `t` tokens and `m`
+    query heads that share a key head, its branch is divided by
 
-        Let the tokens move by `dx`. A head reads `sum_j p_ij v_j`, which changes by two parts. First
-        by `sum_j p_ij dv_j`: each row of `p` sums to one, so by Jensen its square over all queries `i`
-        is at most `sum_ij p_ij |dv_j|^2`, and a column of `p` sums to at most `t`; `m` heads read the
-        same `v_j`: `sqrt(m t) |dx|`. Second by `sum_j dp_ij v_j`, the covariance under `p_i` of
-        `v` and of the change `ds_i` of the logits: at most `r` times the deviation of
-        `ds_ij = (k/r^2) (dq_i k_j + q_i dk_j)`, that is `(k/r) (r |dq_i| + r (sum_j p_ij |dk_j|^2)^(1/2))
-        / r`, and again over all queries and heads: `k (1 + sqrt(m t)) |dx|`. With one token there is
-        nothing to choose from, and the second part is zero. Rotary angles are rotations. A mask takes
-        keys away, which `t` allows for, and earlier keys of a cache do not move. The ball is convex, so
-        a bound of the derivative in it is a constant of the map.
-    Feed-forward
-        is `W_down (silu(u) v)` of the pairs `(u, v) = c [W_gate; W_up] h`, with a learned scale `c`,
-        each pair held on a disc of radius `a`: a ball for all of them would cost a factor of
-        `sqrt(hidden)`. Within the disc the gradient of `silu(u) v` is at most
-        `((1.1 v)^2 + u^2)^(1/2) <= 1.1 a`, and pairs do not mix before `W_down`: `L = 1.1 a c`.
+        L = sqrt(mt) + k (1 + sqrt(mt)),   and for t = 1 by L = sqrt(m).
 
-    Sums of maps with weights that sum to one have the constant one: `1 - b + b = 1`.
+    Let the tokens move by `dx`. What a head reads at token `i`, `sum_j p_ij v_j`, moves by two parts:
+
+    - `sum_j p_ij dv_j`, whose square is at most `sum_j p_ij |dv_j|^2` by Jensen, as `p_i` sums to one. In
+      the sum over all `i`, each `|dv_j|^2` has a weight of at most `t`, and `m` heads read it:
+      `sqrt(mt) ||dx||`.
+    - `sum_j dp_ij v_j`, the covariance under `p_i` of `v_j` and of `ds_ij = k (dq_i k_j + q_i dk_j) / r^2`.
+      It is at most the product of their deviations, for which `|v_j|, |k_j|, |q_i| <= r`:
+      `r (k/r^2) (r |dq_i| + r (sum_j p_ij |dk_j|^2)^(1/2))`. Over all `i` and heads, as before:
+      `k (1 + sqrt(mt)) ||dx||`. Over one token nothing varies, and the part is zero.
+
+    Rotary angles turn queries and keys and change no length. A mask makes some `p_ij` zero. Earlier
+    keys of a cache do not move. A bound of the derivative everywhere on a convex set, as the balls
+    are, is a Lipschitz constant. Castin et al. 2023 (2312.14820) show that `sqrt(t)` cannot be avoided.
     """
 
     def __init__(self, config: CoreConfig) -> None:
@@ -75,52 +71,44 @@ class ContractiveBlock(nn.Module):
             config.width, config.num_heads, config.kv_heads, qk_norm=False, qk_bias=False
         )
         self.feed_forward = SwiGLU(config.width, config.hidden)
-        share = 1 / (config.num_loop + 1)
-        self.share = nn.Parameter(torch.full((2,), math.log(share / (1 - share))))
-        self.sharpness = nn.Parameter(torch.tensor(_inverse_softplus(1.0)))
-        self.fill = nn.Parameter(torch.tensor(_inverse_softplus(PAIR_RADIUS)))
+        # The logit of b = 1 / (n + 1), for n layers: their branches have most of the stream at first.
+        self.share = nn.Parameter(torch.full((2,), -math.log(config.num_loop)))
+        self.sharpness = nn.Parameter(
+            torch.tensor(math.log(math.e - 1))
+        )  # k = 1 after the softplus
         self.radius = config.width**0.5
-        self.readers = config.num_heads // config.kv_heads * tokens
-        self.one_token = tokens == 1
+        self.tokens = tokens
 
     def forward(
-        self,
-        h: Float[Tensor, "b t d"],
-        context: Context,
-        weights: Rescaled,
-        layer: int,
-        loop: int,
+        self, h: Float[Tensor, "b t d"], context: Context, weights: Rescaled, layer: int, loop: int
     ) -> Float[Tensor, "b t d"]:
         heads = F.linear(hold(h, self.radius), weights.qkv)
         read = self.attention.mix(heads, context, (layer, loop))
         h = weights.kept[0] * h + F.linear(read, weights.out)
         gate, up = F.linear(h, weights.gate_up).chunk(2, dim=-1)
-        gate, up = hold_pairs(gate, up, PAIR_RADIUS)
-        return weights.kept[1] * h + F.linear(F.silu(gate) * up, weights.down)
+        return weights.kept[1] * h + F.linear(torch.maximum(gate, up), weights.down)
 
-    def rescaled(self) -> Rescaled:
-        """The matrices, with every constant of the class's docstring multiplied in."""
-        attention, forward = self.attention, self.feed_forward
-        parts = [n * attention.head_width for n in (attention.num_heads, attention.num_kv_heads)]
-        q, k, v = attention.qkv.weight.split([*parts, parts[1]])
+    def matrices(self) -> list[Tensor]:
+        """Queries, keys, values, output, gate and value, down: as they are."""
+        attention, hidden = self.attention, self.feed_forward
+        heads, kv_heads = attention.num_heads, attention.num_kv_heads
+        sizes = [n * attention.head_width for n in (heads, kv_heads, kv_heads)]
+        ends = (attention.out.weight, hidden.gate_up.weight, hidden.down.weight)
+        return [*attention.qkv.weight.split(sizes), *ends]
+
+    def rescaled(
+        self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, gate_up: Tensor, down: Tensor
+    ) -> Rescaled:
+        """The matrices for the loop, from those that stretch nothing."""
         share, sharpness = torch.sigmoid(self.share), F.softplus(self.sharpness)
-        logits = (
-            sharpness * attention.head_width**0.5 / self.radius**2
-        )  # the kernel divides by sqrt(h)
-        constant = self.readers**0.5
-        if not self.one_token:
-            constant = constant + sharpness * (1 + constant)
-        # At a radius of sqrt(d) all pairs together have the norm c sqrt(d), if no channel is lost.
-        scale = (
-            F.softplus(self.fill) * (forward.down.in_features / forward.down.out_features) ** 0.5
-        )
+        logits = sharpness * self.attention.head_width**0.5 / self.radius**2  # over sqrt(h) later
+        constant = (self.attention.num_heads // self.attention.num_kv_heads * self.tokens) ** 0.5
+        varied = sharpness * (1 + constant) if self.tokens > 1 else 0.0
         return Rescaled(
-            qkv=torch.cat([logits * nonexpanding(q), nonexpanding(k), nonexpanding(v)]),
-            out=share[0] / constant * nonexpanding(attention.out.weight),
-            gate_up=scale * nonexpanding(forward.gate_up.weight),
-            down=share[1]
-            / (STEEPEST_SILU * PAIR_RADIUS * scale)
-            * nonexpanding(forward.down.weight),
+            qkv=torch.cat([logits * q, k, v]),
+            out=share[0] / (constant + varied) * out,
+            gate_up=gate_up,
+            down=share[1] * down,
             kept=1 - share,
         )
 
@@ -128,8 +116,8 @@ class ContractiveBlock(nn.Module):
 class ContractiveStack(nn.Module):
     """The branches of consecutive blocks: `S(h) = h_n - c h`, with `c` what all of them keep of `h`.
 
-    `S` has the Lipschitz constant `1 - c`: with `h <- (1 - b) h + b g(h)` in every sublayer, `S` is the
-    sum of all `g`, each of which is 1-Lipschitz in `h`, with weights that sum to `1 - c`.
+    `S` has the Lipschitz constant `1 - c`: the stream is a sum of `h` and of all `g`, 1-Lipschitz in
+    `h` as compositions of such maps, with weights that sum to one, and that of `h` is `c`.
     """
 
     def __init__(self, config: CoreConfig) -> None:
@@ -153,7 +141,7 @@ class ContractiveStack(nn.Module):
     def certified_gain(self) -> float:
         """The constant of the class's docstring."""
         with torch.no_grad():
-            shares = torch.stack([block.share for block in self._typed()]).double()
+            shares = torch.cat([block.share for block in self._typed()]).double()
             return 1 - float(torch.sigmoid(-shares).prod())
 
     def _typed(self) -> list[ContractiveBlock]:
@@ -161,14 +149,14 @@ class ContractiveStack(nn.Module):
 
     def _rescaled(self) -> list[Rescaled]:
         """In the precision of the parameters, then in that of the matrix products."""
-        device = next(self.parameters()).device.type
+        blocks = self._typed()
+        device = blocks[0].share.device.type
         with torch.autocast(device, enabled=False):
-            found = [block.rescaled() for block in self._typed()]
+            raw = [matrix for block in blocks for matrix in block.matrices()]
+            unit = nonexpanding(raw)
+            count = len(unit) // len(blocks)
+            found = [b.rescaled(*unit[i * count :][:count]) for i, b in enumerate(blocks)]
         if not torch.is_autocast_enabled(device):
             return found
         dtype = torch.get_autocast_dtype(device)
         return [Rescaled(*(matrix.to(dtype) for matrix in block)) for block in found]
-
-
-def _inverse_softplus(value: float) -> float:
-    return math.log(math.expm1(value))

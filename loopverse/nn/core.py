@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from loopverse.depth import Active, LoopPlan, LoopResult, iterate
 from loopverse.nn.attend import Attend
 from loopverse.nn.block import Stack, init_weights
-from loopverse.nn.body import ContractiveBody, Loop, LoopBody, body_of
+from loopverse.nn.body import Bodies, body_of
 from loopverse.nn.cache import KVCache
 from loopverse.nn.config import CoreConfig
 from loopverse.nn.context import Context
@@ -70,9 +70,7 @@ class RecurrentCore(nn.Module):
         self.config = config
         self.prelude = Stack(config, config.num_prelude, 0)
         self.prelude_norm = RMSNorm(config.width) if config.prelude_norm else nn.Identity()
-        self.bodies = nn.ModuleList(
-            body_of(config) for _ in range(1 if config.tied else config.loops)
-        )
+        self.bodies = Bodies(body_of(config) for _ in range(1 if config.tied else config.loops))
         last = config.state_norm == "last"
         self.state_norm = RMSNorm(config.width) if last else nn.Identity()
         self.coda = Stack(config, config.num_coda, config.num_prelude + config.num_loop)
@@ -116,9 +114,7 @@ class RecurrentCore(nn.Module):
         """
         self._check(inputs, carry, keep)
         self._check_plan(plan)
-        x = _in_autocast(inputs.x)
-        context = self._context(inputs, x.dtype)
-        e = self.prelude_norm(self.prelude(x, context))
+        e, context = self._read(inputs)
         if carry is None or keep is not None:
             positions = self._positions(inputs).expand(inputs.x.shape[:2])
             z = self.config.init.start(e, positions, noise)
@@ -127,7 +123,7 @@ class RecurrentCore(nn.Module):
         else:
             z = carry.to(e.dtype)
 
-        bodies = self._ready(plan.deepest)
+        bodies = self.bodies.ready(plan.deepest)
 
         def step(z: Tensor, i: int, active: Active | None) -> Tensor:
             body = bodies[0 if self.config.tied else i]
@@ -149,6 +145,19 @@ class RecurrentCore(nn.Module):
             inputs.cache.commit(inputs.x.shape[1], inputs.attend.padding)
         return CoreOutput(readouts, result)
 
+    def loop(self, inputs: CoreInput, i: int = 0) -> Callable[[Tensor], Tensor]:
+        """Loop `i` for these inputs, as a function of the state alone: for measuring, outside of `forward`.
+
+        Raises:
+            ValueError: input of another width or with a cache, which a loop would write to.
+        """
+        self._check(inputs, None, None)
+        if inputs.cache is not None:
+            raise ValueError("a single loop cannot use a cache: pass all units of the rows at once")
+        e, context = self._read(inputs)
+        body = self.bodies.ready(i + 1)[0 if self.config.tied else i]
+        return lambda z: body(z, e, context, 0)
+
     @property
     def certified_gain(self) -> float | None:
         """A proven bound of how much a loop may stretch the difference of two states of a row.
@@ -157,17 +166,13 @@ class RecurrentCore(nn.Module):
         for the weights as they are; below one the loop contracts. None where nothing is proven, which
         does not mean that it does not contract: `loopverse.depth.largest_gain` measures.
         """
-        gains = [body.certified_gain() for body in self._bodies()]
-        proven = [gain for gain in gains if gain is not None]
-        return max(proven) if len(proven) == len(gains) else None
+        return self.bodies.certified_gain()
 
-    def _bodies(self) -> list[LoopBody | ContractiveBody]:
-        """The bodies, by their type."""
-        return [body for body in self.bodies if isinstance(body, LoopBody | ContractiveBody)]
-
-    def _ready(self, depth: int) -> list[Loop]:
-        """The loops of a call of that depth, or the one that they all are."""
-        return [body.ready() for body in self._bodies()[:depth]]
+    def _read(self, inputs: CoreInput) -> tuple[Tensor, Context]:
+        """What every loop reads: the prelude's output, and what layers share."""
+        x = _in_autocast(inputs.x)
+        context = self._context(inputs, x.dtype)
+        return self.prelude_norm(self.prelude(x, context)), context
 
     def _context(self, inputs: CoreInput, dtype: torch.dtype) -> Context:
         head_width = self.config.width // self.config.num_heads

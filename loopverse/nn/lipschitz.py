@@ -1,55 +1,71 @@
-"""Maps whose Lipschitz constant is known: rescaled matrices, and projections on balls.
+"""Maps whose Lipschitz constant is known: rescaled matrices, and the projection on a ball.
 
 A constant is meant in the Euclidean norm over all tokens and channels of a row. A map of each token by
 itself has the constant that it has for one token.
 """
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 SQUARINGS = 5
-"""How often `spectral_bound` squares: it then exceeds the norm by a factor of at most `rank^(1/128)`."""
-STEEPEST_SILU = 1.1
-"""More than the slope of silu is anywhere.
-
-`silu'(x) = s + x s (1 - s)` with `s = sigmoid(x)`, and `silu'(x) + silu'(-x) = 1`. It is steepest where
-`x tanh(x/2) = 2`; there `s = 1/2 + 1/x`, so the slope is `1/2 + x/4`. The left side grows with `x` and
-exceeds 2 at 2.4: the slope is below `1/2 + 2.4/4 = 1.1`, and above -0.1.
-"""
+"""How often `spectral_bounds` squares: a bound is then too large by a factor of at most `n^(1/128)`."""
 
 
-def spectral_bound(weight: Float[Tensor, "m n"]) -> Float[Tensor, ""]:
-    """An upper bound of the largest singular value, without iteration vectors: exact at rank one.
+def nonexpanding(weights: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tensor, "_ _"]]:
+    """Each matrix over a bound of its largest singular value: its direction counts, not its size.
 
-    The norm of `G = W W^T` is that of `W`, squared, and squaring a symmetric `G` squares its norm, which
-    the Frobenius norm bounds: `||W|| <= ||G^(2^k)||_F^(1/2^(k+1))`, at most `rank^(1/2^(k+2))` too
-    large. Where power iteration gives a lower bound, every rounding of this one aside it holds.
+    So each has the Lipschitz constant one, and nearly uses it. Matrices whose shorter sides are equal are
+    done together.
+    """
+    scaled = [weight / weight.detach().abs().amax().clamp(min=1e-6) for weight in weights]
+    wide = [weight if weight.shape[0] <= weight.shape[1] else weight.T for weight in scaled]
+    found = list(scaled)
+    for size in {len(weight) for weight in wide}:
+        places = [i for i, weight in enumerate(wide) if len(weight) == size]
+        bounds = spectral_bounds([wide[i] for i in places])
+        for i, bound in zip(places, bounds, strict=True):
+            found[i] = scaled[i] / bound.clamp(min=0.5)  # it is at least one, unless all is zero
+    return found
+
+
+def spectral_bounds(weights: Sequence[Float[Tensor, "n _"]]) -> list[Float[Tensor, ""]]:
+    """An upper bound of the largest singular value of each matrix, all with `n` rows.
+
+    With `G = W W^T` and `q = 2^k`, after `k` squarings: `||W||^2q = ||G^q|| <= ||G^q||_F`, so that
+
+        ||W|| <= s = ||G^q||_F^(1/2q) = tr(G^2q)^(1/4q) <= n^(1/4q) ||W||.
+
+    It holds at every `k`, rounding aside, where power iteration would come from below. Its derivative,
+    `ds = <s G^(2q-1) W / tr(G^2q), dW>`, is a product of the powers at hand, `G^(1 + 2 + ... + q)`, and
+    gives back `s = <ds/dW, W>`, since doubling `W` doubles `s`: that is how autograd gets to know it.
     Source: Gram iteration (Delattre et al. 2023, 2305.16173).
     """
-    tiny = torch.finfo(weight.dtype).tiny
-    gram = weight @ weight.T if weight.shape[0] <= weight.shape[1] else weight.T @ weight
-    logarithm, power = weight.new_zeros(()), 2
-    for _ in range(SQUARINGS):
-        size = torch.linalg.vector_norm(gram).clamp(min=tiny)
-        logarithm = logarithm + size.log() / power
-        gram, power = gram / size, 2 * power
-        gram = gram @ gram
-    size = torch.linalg.vector_norm(gram).clamp(min=tiny)
-    return torch.exp(logarithm + size.log() / power)
-
-
-def nonexpanding(weight: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
-    """The matrix over a bound of its largest singular value: its direction counts, not its size."""
-    largest = weight.detach().abs().amax().clamp(min=1e-6)  # so that no power overflows
-    scaled = weight / largest
-    return scaled / spectral_bound(scaled).clamp(min=0.5)  # it is at least one, unless all is zero
+    recorded = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
+    with torch.no_grad():
+        gram = torch.stack([weight @ weight.T for weight in weights])
+        power, logarithm = _split(gram)
+        logarithm = logarithm / 2
+        product = power
+        for squaring in range(SQUARINGS):
+            power, size = _split(power @ power)
+            logarithm = logarithm + size / 2 ** (squaring + 2)
+            if recorded:
+                product = product @ power
+        bounds = logarithm.exp()
+        if not recorded:
+            return list(bounds)
+        size = (product * gram).sum(dim=(1, 2)).clamp(min=torch.finfo(gram.dtype).tiny)
+        slopes = product * (bounds / size)[:, None, None]
+    return [((s @ w).detach() * w).sum() for s, w in zip(slopes, weights, strict=True)]
 
 
 def hold(x: Float[Tensor, "... d"], radius: float) -> Float[Tensor, "... d"]:
     """The nearest point of the ball: the projection on a convex set, so it brings no two points apart.
 
-    What a norm is to other blocks. `RMSNorm` itself has no constant: near zero it stretches by
+    What a norm is to other blocks. `RMSNorm` itself has no useful constant: near zero it stretches by
     `1/sqrt(eps)`.
     """
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -57,9 +73,9 @@ def hold(x: Float[Tensor, "... d"], radius: float) -> Float[Tensor, "... d"]:
     return (wide * (radius * torch.rsqrt(squared.clamp(min=radius**2)))).to(x.dtype)
 
 
-def hold_pairs(
-    first: Float[Tensor, "*n"], second: Float[Tensor, "*n"], radius: float
-) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:
-    """The nearest point of the disc, for pairs of numbers."""
-    scale = radius * torch.rsqrt((first.square() + second.square()).clamp(min=radius**2))
-    return first * scale, second * scale
+def _split(matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices of Frobenius norm one, and the logarithms of the norms that they had."""
+    size = torch.linalg.vector_norm(matrices, dim=(1, 2)).clamp(
+        min=torch.finfo(matrices.dtype).tiny
+    )
+    return matrices / size[:, None, None], size.log()
