@@ -55,6 +55,21 @@ class DamagedError(CheckpointError):
         super().__init__(f"checkpoint {folder} is damaged: {how}")
 
 
+class ForeignError(CheckpointError):
+    """A checkpoint of a model that has other weights.
+
+    Attributes:
+        problem: the first weight that differs, and how.
+    """
+
+    def __init__(self, folder: Path, problem: str) -> None:
+        super().__init__(
+            f"checkpoint {folder} belongs to another model: {problem}; "
+            "domain, core and size must stay as they were when the run started"
+        )
+        self.problem = problem
+
+
 def save(
     folder: Path,
     progress: Progress,
@@ -190,10 +205,7 @@ def _fill(
             problem = f"{name} is {is_} in the model and {was} in the checkpoint"
             break
     if problem:
-        raise CheckpointError(
-            f"checkpoint {folder} belongs to another model: {problem}; "
-            "domain, core and size must stay as they were when the run started"
-        )
+        raise ForeignError(folder, problem)
     for name, target in targets.items():
         target.copy_(stored[name])
 

@@ -8,6 +8,7 @@ import torch
 from loopverse.model import LoopedModel
 from loopverse.training import checkpoint as checkpoints
 from loopverse.training.build import build_model
+from loopverse.training.checkpoint import Progress
 from loopverse.training.config import TrainConfig
 from loopverse.training.ema import Average
 from loopverse.training.runs import RunFolder
@@ -49,12 +50,22 @@ def load(
     config = folder.config
     model = build_model(config)
     folder.load_assets(model.adapter)
+    progress = read_weights(folder, checkpoint, model)
+    if device is None:
+        device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    return LoadedRun(model.to(device).eval(), config, folder, progress.step)
+
+
+def read_weights(folder: RunFolder, checkpoint: str | int, model: LoopedModel) -> Progress:
+    """Give a model the weights of a checkpoint: the moving average where there is one.
+
+    Raises:
+        ValueError: no such checkpoint, a damaged one, or one of another model.
+    """
     with folder.remedied():
         source = folder.at(checkpoint)
         average = Average(model, decay=0.0) if checkpoints.has_average(source) else None
         progress = checkpoints.load(source, model, average=average)
     if average is not None:
         average.settle()
-    if device is None:
-        device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    return LoadedRun(model.to(device).eval(), config, folder, progress.step)
+    return progress

@@ -23,7 +23,7 @@ import loopverse
 from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
 from loopverse.model import LoopedModel
-from loopverse.training import checkpoint, precision
+from loopverse.training import checkpoint, precision, starting
 from loopverse.training.build import build_model
 from loopverse.training.checkpoint import Progress
 from loopverse.training.config import TrainConfig
@@ -77,8 +77,7 @@ class Session:
         Raises:
             ValueError: settings that cannot work, a corpus or a folder that cannot be used.
         """
-        settings = config.training
-        check_trackers(settings.trackers)
+        check_trackers(config.training.trackers)
         accelerator = Accelerator(mixed_precision="no")  # precision is ours: see `precision`
         if accelerator.distributed_type in SHARDED:
             raise UserError(
@@ -89,16 +88,21 @@ class Session:
         path = _new_path(config)
         if folder is None:
             RunFolder(path).check_free()  # now, before a corpus is prepared for nothing
+            config = starting.settled(config)
+        settings = config.training
+        latest = folder.latest() if folder is not None else None
         model = build_model(config)
         if folder is not None:
             folder.load_assets(model.adapter)
+        if latest is None and settings.start_from:
+            starting.start(config, model)
         model.to(accelerator.device)
         if settings.compile:
             model.compile_blocks()
         optimizers = config.optimizer.build(model)
         average = Average(model, settings.ema) if settings.ema is not None else None
         progress = Progress()
-        if folder is not None and (latest := folder.latest()) is not None:
+        if folder is not None and latest is not None:
             with folder.remedied():
                 progress = checkpoint.load(latest, model, optimizers, average)
         batches = model.adapter.batches(
@@ -144,6 +148,8 @@ class Session:
         with self.folder.held():
             self.folder.rewind(self.progress.step)
             self.folder.save_assets(self.model.adapter)
+            if self.config.training.start_from and self.folder.latest() is None:
+                self.save(None)  # from here on the other run is not needed
             names = self.config.training.trackers
             with trackers(
                 self.accelerator, names, self.folder.path, self.progress.step, self.config

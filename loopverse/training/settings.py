@@ -11,6 +11,8 @@ class TrainingSettings:
 
     Attributes:
         steps: optimiser steps of the whole run.
+        start_from: a run whose weights a new run starts from, RUN or RUN@CHECKPOINT (best, last or a step;
+            last if it is left out); empty: fresh weights.
         batch_size: sequences per micro-batch and process.
         accumulate: micro-batches per optimiser step; the gradient is the mean over all their units.
         clip: largest norm of the gradient; null does not clip.
@@ -26,6 +28,7 @@ class TrainingSettings:
     """
 
     steps: int = 1000
+    start_from: str = ""
     batch_size: int = 16
     accumulate: int = 1
     clip: float | None = 1.0
