@@ -57,7 +57,8 @@ class WorldModel(DomainAdapter):
             horizon=max(config.horizon, 100),
             squash=config.symlog,
             anchored=config.predict == "change",
-            decoded=config.imagine == "decoded",
+            decoded=config.imagine != "latent",
+            carried=config.imagine != "markov",
         )
         self.latent = None
         if config.decode == "deferred":
@@ -141,7 +142,8 @@ class WorldModel(DomainAdapter):
     def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
         """The negative log-likelihood of the last steps of the windows, as many as are predicted.
 
-        In nats, per transition, in the units of the heads: a density of standardised numbers.
+        In nats, per transition, in the units of the heads: a density of standardised numbers. In training,
+        weighed by `beta` (`TransitionDistribution.loss`).
         """
         assert isinstance(prediction, TransitionDistribution)
         origin = prediction.origin
@@ -154,7 +156,7 @@ class WorldModel(DomainAdapter):
             cast(Tensor, batch["reward"])[:, -steps:],
             cast(Tensor, batch["terminated"])[:, -steps:],
         )
-        nats = -prediction.log_prob(targets)
+        nats = prediction.loss(targets, self.config.beta if self.training else 0.0)
         weights = cast(Tensor, batch["weights"])[:, -steps:]
         nats = torch.where(weights > 0, nats, torch.zeros_like(nats))
         if (

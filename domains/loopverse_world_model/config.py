@@ -6,7 +6,7 @@ from typing import Any
 
 CHOICES = {
     "predict": ("change", "value"),
-    "imagine": ("latent", "decoded"),
+    "imagine": ("latent", "decoded", "markov"),
     "decode": ("every", "deferred"),
 }
 
@@ -37,9 +37,12 @@ class WorldModelConfig:
         smooth_weight: of the length of the path of states beyond `smooth_limit`, with `deferred`.
         smooth_limit: length per step, in root mean square of the state, that is free.
         predict: the `change` since the last observation, in units of the data's, or the `value`.
-        imagine: an imagined step reads what the step before it `decoded`, or nothing but its state
-            and the action (`latent`).
+        imagine: beside the action, a step reads what the step before it `decoded` and the state it left,
+            or the state alone (`latent`), or what it decoded alone (`markov`), for environments that
+            show all there is: nothing is carried from step to step, so that `horizon=1` is enough.
         symlog: model the symlog of numbers and rewards.
+        beta: how far uncertain numbers keep their say in training, from 0 (the likelihood, in which they
+            are hardly learned) to 1 (the squared error).
         tokens: units of the state of one environment step.
         observation_space: filled in: what is observed, so that a model loads without its environment.
         action_space: filled in: what can be done.
@@ -66,6 +69,7 @@ class WorldModelConfig:
     predict: str = "change"
     imagine: str = "decoded"
     symlog: bool = False
+    beta: float = 0.5
     tokens: int = 1
     observation_space: str = ""
     action_space: str = ""
@@ -76,10 +80,15 @@ class WorldModelConfig:
                 raise ValueError(
                     f"domain.{name} must be {' or '.join(options)}, got {getattr(self, name)}"
                 )
-        if self.decode == "deferred" and self.imagine == "decoded":
+        if self.decode == "deferred" and self.imagine != "latent":
             raise ValueError(
-                "domain.decode=deferred decodes the last step only, and domain.imagine=decoded reads what every "
-                "step decodes: choose domain.imagine=latent with it"
+                f"domain.decode=deferred decodes the last step only, and domain.imagine={self.imagine} "
+                "reads what every step decodes: choose domain.imagine=latent with it"
+            )
+        if self.imagine == "markov" and self.context > 1:
+            raise ValueError(
+                "domain.imagine=markov remembers nothing of a step but what it observed last, so it needs "
+                f"domain.context=1, got {self.context}: choose domain.imagine=decoded to read more of them"
             )
         for name in ("hold", "transitions", "num_envs", "context", "horizon", "tokens"):
             if getattr(self, name) < 1:
@@ -87,6 +96,8 @@ class WorldModelConfig:
         for name in ("episodes", "growth", "latent_weight", "smooth_weight", "smooth_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"domain.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"domain.beta must be in [0, 1], got {self.beta}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"domain.held_out must be between 0 and 1, got {self.held_out}")
         if self.data:  # a run is resumed and evaluated from other folders

@@ -38,6 +38,7 @@ class Dynamics(nn.Module):
         squash: model the symlog of numbers and rewards.
         anchored: predict the change since the last observation.
         decoded: an imagined step reads the observation imagined before it.
+        carried: a step reads the state that the one before it left, and starts from it.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Dynamics(nn.Module):
         squash: bool,
         anchored: bool,
         decoded: bool,
+        carried: bool,
     ) -> None:
         super().__init__()
-        self.observed, self.tokens, self.width, self.decoded = observed, tokens, width, decoded
+        self.observed, self.tokens, self.width = observed, tokens, width
+        self.decoded, self.carried = decoded, carried
         self.actions = ActionCodec(acted)
         total = tokens * width
         self.leaves = nn.ModuleDict(
@@ -67,7 +70,7 @@ class Dynamics(nn.Module):
         )
         self.blind = None if decoded else nn.Parameter(torch.zeros(tokens, width))
         self.act = nn.Linear(self.actions.width, total)
-        self.recall = nn.Linear(width, width, bias=False)
+        self.recall = nn.Linear(width, width, bias=False) if carried else None
 
     @property
     def device(self) -> torch.device:
@@ -132,7 +135,8 @@ class Dynamics(nn.Module):
             CoreInput(self.reads(memory, action), Attend(causal=False)),
             **self._start(memory, outer),
         )
-        return replace(memory, z=thought.result.z, started=None), thought
+        z = thought.result.z if self.carried else None
+        return replace(memory, z=z, started=None), thought
 
     def reads(self, memory: Memory, action: Float[Tensor, "n a"]) -> Float[Tensor, "n t d"]:
         """`P([z_prev; obs; act])`, with a learned vector in place of an observation that is not there."""
@@ -142,7 +146,9 @@ class Dynamics(nn.Module):
         if self.blind is not None:
             x = x + (1 - fresh) * self.blind
         x = x + self.act(action).view(shape)
-        return x if memory.z is None else x + self.recall(memory.z.to(x.dtype))
+        if memory.z is None or self.recall is None:
+            return x
+        return x + self.recall(memory.z.to(x.dtype))
 
     def _start(self, memory: Memory, outer: float) -> dict[str, Any]:
         if memory.z is None:

@@ -35,7 +35,8 @@ def prediction_of(model: LoopedModel, batch: TensorDict) -> TransitionDistributi
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"imagine": "latent"}, {"predict": "value"}, {"context": 2}]
+    "settings",
+    [{}, {"imagine": "latent"}, {"imagine": "markov"}, {"predict": "value"}, {"context": 2}],
 )
 def test_a_window_is_imagined_as_step_by_step(settings: dict[str, Any]) -> None:
     """The pass over a window, and an environment that is stepped, are one model."""
@@ -181,11 +182,27 @@ def test_every_kind_of_space_is_learned_from(space: str, action: str) -> None:
     assert float(outcome.num_units) == pytest.approx(float(batch["weights"].sum()))
 
 
+def test_a_markov_step_depends_on_nothing_but_what_was_decoded_before_it() -> None:
+    model = make_model("nested", imagine="markov")
+    adapter, batch = adapter_of(model), batch_of(model)
+    world = Imagination(adapter.dynamics, model.bind(2))
+    first, second = adapter.actions.encode(batch["action"][:, :2]).unbind(1)
+    with torch.no_grad():
+        memory = world.observe(world.begin(len(batch)), batch["observation"][:, 0])
+        memory, imagined = world.step(memory, first)
+        _, after = world.step(memory, second)
+        anew = world.observe(world.begin(len(batch)), imagined.observation)
+        _, again = world.step(anew, second)
+    for path, values in after.observation.items():
+        assert torch.allclose(values.float(), again.observation[path].float(), atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"imagine": "latnet"}, "domain.imagine must be latent or decoded, got latnet"),
+        ({"imagine": "latnet"}, "domain.imagine must be latent or decoded or markov, got latnet"),
         ({"decode": "deferred"}, "choose domain.imagine=latent with it"),
+        ({"imagine": "markov", "context": 2}, "it needs domain.context=1, got 2"),
         ({"horizon": 0}, "domain.horizon must be at least 1, got 0"),
         ({"held_out": 1.0}, "domain.held_out must be between 0 and 1"),
         ({"env": "Pendulun-v1"}, "Pendulum-v1"),
@@ -201,3 +218,23 @@ def test_episodes_shorter_than_a_window_are_refused_where_they_may_not_be_padded
     adapter = adapter_of(make_model(horizon=8, pad=False, env=TOY))
     with pytest.raises(ValueError, match="shorter than a window of 8"):
         next(adapter.batches("train", batch_size=2, seed=0))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_uncertain_numbers_keep_their_say_in_training(beta: float) -> None:
+    """Of the mean of a number of deviation s the gradient is its error times s^(2 beta - 2)."""
+    model = make_model(predict="value", beta=beta)
+    batch = batch_of(model)
+    outcome = model.train()(batch, 2, Full(), torch.Generator().manual_seed(0))
+    prediction = outcome.prediction
+    assert isinstance(prediction, TransitionDistribution)
+    assert prediction.origin is not None
+    found = prediction.parts["value"].base_dist
+    assert isinstance(found, Normal)
+    (gradient,) = torch.autograd.grad(outcome.losses.sum(), found.loc, retain_graph=True)
+    target = adapter_of(model).dynamics.leaves["value"].target(
+        batch["observation", "value"][:, 1:], None, prediction.origin.age
+    )
+    expected = (found.loc - target) * found.scale ** (2 * beta - 2)
+    counts = batch["weights"] > 0
+    assert torch.allclose(gradient[counts], expected[counts], rtol=1e-3, atol=1e-5)
