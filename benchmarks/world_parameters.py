@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", default=["Pendulum-v1", "Acrobot-v1"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--folder", type=Path, default=Path("runs/world_parameters"))
     parser.add_argument("--only-train", action="store_true", help="train, no table")
     parser.add_argument("overrides", nargs="*", help="settings of all runs")

@@ -59,7 +59,7 @@ class WorldModelConfig:
     episodes: int = 0
     held_out: float = 0.1
     context: int = 1
-    horizon: int = 20
+    horizon: int = 10
     growth: int = 0
     pad: bool = True
     decode: str = "every"
