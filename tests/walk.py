@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from loopverse import Attend, CoreInput, DomainAdapter, Outcome, Sample, SampleSettings, Think
+from loopverse.exhibit import Exhibit, TableExhibit
 
 PLACES = 8
 BLANK = PLACES
@@ -112,6 +113,14 @@ class Walk(DomainAdapter):
 
     def source(self, seed: int, row: int) -> torch.Generator | None:
         return torch.Generator().manual_seed(1000 * seed + row)
+
+    def exhibits(
+        self, think_at: Callable[[int], Think], loops: Sequence[int], trained: int
+    ) -> Iterator[Exhibit]:
+        batch = next(self.batches("valid", batch_size=2, seed=0))
+        batch = self.prepare(batch, torch.Generator().manual_seed(0)).to(self.write.weight.device)
+        losses = [float(self(think_at(number), batch).loss) for number in loops]
+        yield TableExhibit("Two walks", "In nats.", ["loops", *map(str, loops)], [["cost", *losses]])
 
     def save_assets(self, folder: Path) -> None:
         (folder / "letters.txt").write_text(self.letters, encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
+from loopverse.analysis.exhibits import collect_exhibits
 from loopverse.domain import DomainAdapter, Sample
 from loopverse.model import LoopedModel
 from loopverse.testing.bench import LOOPS, Bench, global_seed
@@ -80,6 +81,28 @@ def samples_do_not_depend_on_their_neighbours(bench: Bench) -> None:
         "row 0 alone to be continued as in a batch",
         f"{alone!r} alone and {beside!r} in a batch",
         "give every row a generator of its own, seeded by (settings.seed, row), and mask padding",
+    )
+
+
+@check(loss_is_deterministic)
+def what_it_shows_comes_without_an_error(bench: Bench) -> None:
+    """What the domain shows of a model comes without an error, and what it suggests names the run."""
+    kind = bench.adapter_class
+    for command in kind.suggestions:
+        expect(
+            "{run}" in command,
+            "{run} in every command of suggestions, where the run folder stands",
+            f"{command!r}",
+            "write it as it is typed, such as 'loopverse evaluate {run}'",
+        )
+    if kind.exhibits is DomainAdapter.exhibits and not kind.suggestions:
+        raise NothingToCheck("the domain shows and suggests nothing")
+    shown = collect_exhibits(bench.model(), [1, LOOPS], trained=LOOPS)
+    expect(
+        not shown.problem,
+        "exhibits of the kinds in loopverse.exhibit, and no error",
+        shown.problem,
+        "a report lacks all that comes after; LOOPVERSE_TRACEBACK=1 shows where it was raised",
     )
 
 

@@ -1,8 +1,8 @@
 """Broken saving and sampling."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -11,8 +11,10 @@ from walk import Walk, WalkConfig
 
 from broken.planted import found_by
 from loopverse import Sample, SampleSettings, Think
+from loopverse.exhibit import Exhibit
 
 SAVED = "saved_and_loaded_it_is_the_same"
+SHOWS = "what_it_shows_comes_without_an_error"
 SAMPLES = "samples_repeat_with_their_seed"
 
 
@@ -26,7 +28,7 @@ class TensorThatIsNoBuffer(Walk):
         return super().vectors(batch) * self.scale
 
 
-@found_by(SAVED, "no error", "CheckpointError", "adapter.late.weight")
+@found_by(SAVED, "no error", "ForeignError", "adapter.late.weight")
 class GrowsWithItsData(Walk):
     def batches(self, split: Any, **options: Any) -> Iterator[TensorDict]:
         self.late = torch.nn.Embedding(9, self.width)
@@ -73,3 +75,25 @@ class ReadsTheFirstPromptsRowCount(Walk):
     ) -> Iterator[Sample]:
         together = SampleSettings(settings.length, seed=settings.seed + len(prompts))
         return super().sample(think, prompts, together)
+
+
+@found_by(SHOWS, "no error", "failed after 1 of them (KeyError", "LOOPVERSE_TRACEBACK=1")
+class ShowsWhatIsNotThere(Walk):
+    def exhibits(
+        self, think_at: Callable[[int], Think], loops: Sequence[int], trained: int
+    ) -> Iterator[Exhibit]:
+        yield from super().exhibits(think_at, loops, trained)
+        next(self.batches("valid", batch_size=2, seed=0))["gone"]
+
+
+@found_by(SHOWS, "exhibits of the kinds", "got Exhibit")
+class ShowsSomethingOfItsOwn(Walk):
+    def exhibits(
+        self, think_at: Callable[[int], Think], loops: Sequence[int], trained: int
+    ) -> Iterator[Exhibit]:
+        yield Exhibit("The way", "It is long.")
+
+
+@found_by(SHOWS, "{run} in every command", "loopverse stroll runs/mine")
+class SuggestsItsOwnRun(Walk):
+    suggestions: ClassVar[dict[str, str]] = {"loopverse stroll runs/mine": "go for a walk"}

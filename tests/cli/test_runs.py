@@ -44,6 +44,7 @@ def test_training_ends_with_the_sample_that_the_evaluation_kept(
     table = DepthTable.load(tmp_path / "runs" / "walk" / "evaluation.json")
     assert table.reference.loops == table.trained
     assert f"as deep as in training\n{table.reference.sample}\n" in answer.out
+    assert 'loopverse sample runs/walk --prompt "..."' in answer.out
 
 
 def test_sample_continues_every_prompt(loopverse: Command, run: str) -> None:

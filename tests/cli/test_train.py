@@ -18,8 +18,9 @@ def test_training_ends_with_the_metric_by_depth_the_report_and_what_to_type_next
     rows = [line.split()[0] for line in answer.out.splitlines() if line.strip()[:1].isdecimal()]
     assert rows == ["1", "2", "4"]
     assert "report  runs/one/report.html" in answer.out
-    for line in ("sample runs/one", "evaluate runs/one", "train run=runs/one"):
+    for line in ("evaluate runs/one", "train run=runs/one"):
         assert f"loopverse {line}" in answer.out
+    assert "loopverse sample" not in answer.out  # the toy does not
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     left = {path.name for path in (tmp_path / "runs" / "one").iterdir()}
     assert {"config.yaml", "choices.yaml", "run.json", "summary.json", "report.html"} <= left
@@ -52,7 +53,7 @@ def test_what_is_trained_is_what_the_line_says(loopverse: Command, tmp_path: Pat
         # names
         (
             ["domain=tyo"],
-            "unknown domain 'tyo'; did you mean 'toy'? known: autoregressive, masked_diffusion, toy",
+            "unknown domain 'tyo'; did you mean 'toy'? known: autoregressive, masked_diffusion, toy, world_model",
         ),
         (["core=hugin"], "unknown core 'hugin'; did you mean 'huginn'? known: fprm, huginn,"),
         (["core/injection=ad"], "unknown core/injection 'ad'; did you mean 'add'?"),
