@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 
 from loopverse.domain import DomainAdapter, Outcome, Split, Think, Thought
 from loopverse.errors import UserError
-from loopverse.nn import Attend, CoreInput
+from loopverse.nn import Attend, CoreInput, reuse_weights
 from loopverse_world_model.actions import ActionCodec
 from loopverse_world_model.config import WorldModelConfig
 from loopverse_world_model.deferred import LatentLosses, horizon_at
@@ -110,34 +110,42 @@ class WorldModel(DomainAdapter):
 
     def forward(self, think: Think, batch: TensorDict) -> Outcome:
         """Observe `context` steps, imagine the others, and decode them all or only the last."""
-        dynamics, observed = self.dynamics, cast(TensorDict, batch["observation"])
-        actions = dynamics.actions.encode(cast(Tensor, batch["action"]))
-        features = dynamics.features(observed)
-        memory = dynamics.observe(dynamics.begin(len(actions)), observed[:, 0], features[:, 0])
-        thoughts: list[Thought] = []
-        origins: list[Origin] = []
-        length = actions.shape[1]
-        for step in range(length):
-            if 0 < step < self.config.context:
-                memory = dynamics.observe(memory, observed[:, step], features[:, step])
-            memory, thought = dynamics.advance(think, memory, actions[:, step], step / length)
-            thoughts.append(thought)
-            origins.append(Origin(memory.base, memory.age))
-            memory = dynamics.imagined(memory, thought.z)
-        first = length - 1 if self.training and self.latent is not None else 0
-        thought = Thought.joined(thoughts[first:])
-        origin = Origin.stacked(origins[first:])
+        features = self.dynamics.features(cast(TensorDict, batch["observation"]))
+        with reuse_weights():
+            thoughts, origins = self._imagined(think, batch, features)
+        deferred = self.latent if self.training else None
+        first = 0 if deferred is None else len(thoughts) - 1
+        thought, origin = Thought.joined(thoughts[first:]), Origin.stacked(origins[first:])
         outcomes = []
         for z in thought.readouts:
             prediction = self.predict(z)
             prediction.origin = origin
             outcomes.append(self.loss(prediction, batch))
         outcome = thought.weigh(outcomes)
-        if self.training and self.latent is not None:
+        if deferred is not None:
             states = torch.stack([one.result.z.flatten(1) for one in thoughts], 1)
-            penalty = self.latent(states, features[:, 1:], cast(Tensor, batch["weights"]))
+            penalty = deferred(states, features[:, 1:], cast(Tensor, batch["weights"]))
             outcome.penalty = penalty if outcome.penalty is None else outcome.penalty + penalty
         return outcome
+
+    def _imagined(
+        self, think: Think, batch: TensorDict, features: Float[Tensor, "b t f"]
+    ) -> tuple[list[Thought], list[Origin]]:
+        """What was thought at every step of the windows, and what its predictions are counted from."""
+        dynamics, observed = self.dynamics, cast(TensorDict, batch["observation"])
+        actions = dynamics.actions.encode(cast(Tensor, batch["action"]))
+        memory = dynamics.begin(len(actions))
+        thoughts: list[Thought] = []
+        origins: list[Origin] = []
+        length = actions.shape[1]
+        for step in range(length):
+            if step < self.config.context:
+                memory = dynamics.observe(memory, observed[:, step], features[:, step])
+            memory, thought = dynamics.advance(think, memory, actions[:, step], step / length)
+            thoughts.append(thought)
+            origins.append(Origin(memory.base, memory.age))
+            memory = dynamics.imagined(memory, thought.z)
+        return thoughts, origins
 
     def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
         """The negative log-likelihood of the last steps of the windows, as many as are predicted.
