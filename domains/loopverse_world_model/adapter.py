@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,6 +17,7 @@ from torch.distributions import Distribution
 
 from loopverse.domain import DomainAdapter, Outcome, Split, Think, Thought
 from loopverse.errors import UserError
+from loopverse.exhibit import Exhibit
 from loopverse.nn import Attend, CoreInput, reuse_weights
 from loopverse_world_model.actions import ActionCodec
 from loopverse_world_model.config import WorldModelConfig
@@ -186,6 +187,13 @@ class WorldModel(DomainAdapter):
         squares = self.dynamics.errors(prediction, cast(TensorDict, batch["observation"]))
         steps = squares.shape[1]
         metrics[self.metric].update(squares, cast(Tensor, batch["weights"])[:, -steps:])
+
+    def exhibits(
+        self, think_at: Callable[[int], Think], loops: Sequence[int], trained: int
+    ) -> Iterator[Exhibit]:
+        from loopverse_world_model.evaluation import exhibits  # which only evaluation needs
+
+        return exhibits(self, think_at, loops, trained)
 
     def save_assets(self, folder: Path) -> None:
         """Write the scale of the data, which what is read and predicted is counted in."""

@@ -86,7 +86,8 @@ def _exhibits(
     )
     found, refused = _rolled_out(adapter, think_at, trained, effort)
     yield from rollout_exhibits(found, trained, refused)
-    yield deferral_table(deferral(adapter, think, **some), adapter.dynamics.decoded)
+    if adapter.dynamics.carried:  # else nothing is left of a step that is not decoded
+        yield deferral_table(deferral(adapter, think, **some), adapter.dynamics.decoded)
 
 
 def _rolled_out(
