@@ -120,7 +120,8 @@ def _rollouts(
         action = random_actions(dynamics.actions, num, rng).to(dynamics.device)
         before = memory
         memory, thought = dynamics.advance(think, memory, action)
-        norms.append(thought.z.float().square().mean((1, 2)).sqrt())
+        state = thought.result.z
+        norms.append(state.float().square().mean((1, 2)).sqrt())
         z = thought.z.flatten(1)
         out = ~norms[-1].isfinite()
         numbers = watch.numbers(z, memory)
@@ -129,9 +130,9 @@ def _rollouts(
             spreads.append(watch.spread(numbers))
         left, left_going = left | out, left_going | (out & going)
         going = going & (dynamics.chance_to_go_on({CONTINUE: dynamics.going(z)}) >= 0.5)
-        if step in MEASURED_AT and bool(thought.z.isfinite().all()):
+        if step in MEASURED_AT and bool(state.isfinite().all()):
             x = dynamics.reads(before, action)
-            gains.append(_gain(think_at(1), x, thought.z))
+            gains.append(_gain(think_at(1), x, state))
         memory = dynamics.imagined(memory, thought.z)
     empty = torch.zeros(0)
     return Rollouts(
