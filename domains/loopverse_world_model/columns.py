@@ -1,6 +1,8 @@
 """The columns of a replay: a flat file of numbers for each thing that is recorded."""
 
+import mmap
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from gymnasium import Space
 
 RECORDS = "records"
+MAP_NORESERVE = 0x4000
+"""Of `mmap(2)` on Linux; Python has no name for it before 3.13."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,28 @@ class Column:
     def read(self, folder: Path, count: int) -> Tensor:
         """The first records, mapped into memory.
 
-        Privately: the file is opened to be read only, and what is written into the tensor by mistake
-        does not reach it.
+        The file is opened to be read only, and what is written into the tensor by mistake stays there.
         """
-        path, size = str(self.path(folder)), count * self.size
-        return torch.from_file(path, shared=False, size=size, dtype=self.dtype).view(
-            count, *self.shape
-        )
+        if count == 0:
+            return torch.empty(0, *self.shape, dtype=self.dtype)
+        with self.path(folder).open("rb") as file:
+            mapped = _map(file.fileno(), count * self.nbytes)
+        return torch.frombuffer(mapped, dtype=self.dtype).view(count, *self.shape)
+
+
+def _map(descriptor: int, length: int) -> mmap.mmap:
+    """A private map. On Linux it says that no memory is to be set aside for changes.
+
+    Otherwise data that are larger than the memory are refused (`torch.from_file` meets that).
+    """
+    if sys.platform != "linux":
+        return mmap.mmap(descriptor, length, access=mmap.ACCESS_COPY)
+    return mmap.mmap(
+        descriptor,
+        length,
+        flags=mmap.MAP_PRIVATE | MAP_NORESERVE,
+        prot=mmap.PROT_READ | mmap.PROT_WRITE,
+    )
 
 
 def columns_of(observation_space: "Space", action_space: "Space") -> list[Column]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -84,7 +84,7 @@ class Recorder:
             self._lock.release()
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Recorder:
         return self
 
     def __exit__(

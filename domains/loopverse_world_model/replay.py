@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -46,7 +46,7 @@ class Replay:
     episodes: list[Episode] = field(repr=False)
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path) -> Replay:
         """The replay in a folder; reading it disturbs nobody who writes there.
 
         Raises:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium import spaces
 
 from loopverse.errors import UserError
 from loopverse_world_model import recorder as recorder_module
+from loopverse_world_model.columns import Column
 from loopverse_world_model.recorder import Recorder
 from loopverse_world_model.replay import Replay
 
@@ -82,6 +84,16 @@ def test_writing_into_what_was_read_does_not_reach_the_disk(tmp_path: Path) -> N
     replay = replay_of(tmp_path, LENGTHS)
     replay.records["reward"].fill_(7)
     assert Replay.open(tmp_path).records["reward"].sum() != 7 * replay.num_records
+
+
+def test_data_may_be_larger_than_the_memory(tmp_path: Path) -> None:
+    column = Column(("reward",), "reward", torch.float32, (4,))
+    column.path(tmp_path).parent.mkdir()
+    column.path(tmp_path).touch()
+    os.truncate(column.path(tmp_path), 2**40)  # of which no disk is used
+    values = column.read(tmp_path, 2**36)
+    assert values.shape == (2**36, 4)
+    assert values[-1].tolist() == [0, 0, 0, 0]
 
 
 def test_a_folder_that_may_not_be_written_can_be_read(tmp_path: Path) -> None:
@@ -212,6 +224,7 @@ def test_an_empty_replay_has_no_records(tmp_path: Path) -> None:
         pass
     replay = Replay.open(tmp_path)
     assert (replay.num_episodes, replay.num_transitions) == (0, 0)
+    assert replay.records.batch_size == (0,)
 
 
 def test_actions_of_several_parts_are_refused(tmp_path: Path) -> None:
