@@ -13,6 +13,20 @@ LOOPS_OVER_DEPTH = {
     # The recorded steps that define a phantom gradient: no unit is deeper for them.
     "loopverse/depth/gradient.py:Phantom.attach",
 }
+OTHER_LOOPS = {
+    # Power iterations, which ask for a singular value.
+    "loopverse/depth/contraction.py:largest_gain",
+    "loopverse/nn/lipschitz.py:spectral_bounds",
+    # Steps of an environment, each of which thinks once: the outer process of a domain.
+    "domains/loopverse_world_model/adapter.py:WorldModel._imagined",
+    "domains/loopverse_world_model/evaluation/forecasting.py:ModelForecaster.begin",
+    "domains/loopverse_world_model/evaluation/forecasting.py:follow",
+    "domains/loopverse_world_model/evaluation/rollouts.py:_rollouts",
+    "domains/loopverse_world_model/planning/planner.py:value",
+    # Plans that are drawn, valued and drawn nearer to the best.
+    "domains/loopverse_world_model/planning/planner.py:Planner.plan",
+}
+"""What feeds a value back as a loop over depth does, and is none: looked at, one by one."""
 
 COUNTERS = {"range", "enumerate", "count", "repeat", "cycle"}
 
@@ -47,7 +61,7 @@ def training_loops(root: Path) -> list[str]:
 
 
 def test_there_is_one_loop_over_depth() -> None:
-    assert set(loops_over_depth(REPOSITORY)) == LOOPS_OVER_DEPTH
+    assert set(loops_over_depth(REPOSITORY)) == LOOPS_OVER_DEPTH | OTHER_LOOPS
 
 
 def test_there_is_one_training_loop() -> None:

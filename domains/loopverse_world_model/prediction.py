@@ -55,6 +55,7 @@ class TransitionDistribution(Distribution):
         first = next(iter(self.parts.values()))
         super().__init__(first.batch_shape, validate_args=False)
 
+    # torch types the value as a tensor, and ours has a part for each name.
     def log_prob(self, value: Mapping[str, Tensor]) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The sum over parts, in nats."""
         return torch.stack([p.log_prob(value[n]) for n, p in self.parts.items()]).sum(0)
