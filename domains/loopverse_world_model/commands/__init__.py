@@ -1,0 +1,1 @@
+"""Commands that the world model adds to `loopverse`."""
