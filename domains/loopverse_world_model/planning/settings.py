@@ -8,14 +8,15 @@ from dataclasses import fields
 import yaml
 
 from loopverse.errors import UserError, unknown
-from loopverse_world_model.planning import PLANNERS, Planner
+from loopverse_world_model.planning import ICEM, PLANNERS, CategoricalCEM, Planner
 
 CHOICE = "planner"
 
 
 def usual_planner(sizes: tuple[int, ...] | None) -> str:
     """The name of the planner to use for actions of these categories, or for numbers."""
-    return "icem" if sizes is None else "categorical"
+    usual = ICEM if sizes is None else CategoricalCEM
+    return next(name for name, kind in PLANNERS.items() if kind is usual)
 
 
 def is_planning(word: str) -> bool:
