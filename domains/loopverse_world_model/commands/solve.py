@@ -116,7 +116,7 @@ class _Rounds:
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         rows = [json.loads(line) for line in lines]
         while len(rows) < plan.iterations and not (rows and rows[-1]["solved"]):
-            began, number = time.perf_counter(), len(rows)
+            began, worked, number = time.perf_counter(), time.process_time(), len(rows)
             if number == 0:
                 env = make(plan.env)
                 policy = RandomPolicy(env.action_space, plan.seed)
@@ -142,7 +142,9 @@ class _Rounds:
                 )
             self._train(number, replay)
             row = {"round": number, **self._measured(number, replay)}
-            row["seconds"] = (rows[-1]["seconds"] if rows else 0.0) + time.perf_counter() - began
+            before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
+            row["seconds"] = before["seconds"] + time.perf_counter() - began
+            row["cpu_seconds"] = before["cpu_seconds"] + time.process_time() - worked
             rows.append(row)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
