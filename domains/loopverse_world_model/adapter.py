@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 import torchmetrics
@@ -44,6 +44,9 @@ class WorldModel(DomainAdapter):
     Config = WorldModelConfig
     metric = "rollout_error_std"
     unit = "transitions"
+    suggestions: ClassVar[dict[str, str]] = {
+        "loopverse plan {run}": "play the environment by planning in what the model imagines"
+    }
     config: WorldModelConfig
 
     def __init__(self, config: WorldModelConfig, width: int) -> None:

@@ -67,6 +67,7 @@ def score(
     seed: int,
     env_kwargs: Mapping[str, Any] | None = None,
     num_envs: int = 10,
+    max_episode_steps: int | None = None,
     told: Callable[[Recording], None] | None = None,
 ) -> Score:
     """Play some episodes, side by side.
@@ -78,10 +79,14 @@ def score(
         seed: of the episodes.
         env_kwargs: what the environment is made with.
         num_envs: how many are played side by side, at most.
+        max_episode_steps: after which an episode is cut off; None: as in `make`.
         told: called with each episode, in their order.
     """
     began, recordings = time.perf_counter(), []
-    with closing(make_vector(env_id, min(num_envs, episodes), env_kwargs)) as envs:
+    rows = min(num_envs, episodes)
+    with closing(
+        make_vector(env_id, rows, env_kwargs, max_episode_steps=max_episode_steps)
+    ) as envs:
         for recording in play(envs, policy, Goal(episodes=episodes), seed=seed):
             recordings.append(recording)
             if told is not None:

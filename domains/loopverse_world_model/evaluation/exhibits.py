@@ -19,6 +19,7 @@ from loopverse_world_model.evaluation.showing_errors import (
     loops_map,
     part_table,
 )
+from loopverse_world_model.evaluation.showing_play import play_exhibits
 from loopverse_world_model.evaluation.showing_rollouts import rollout_exhibits
 from loopverse_world_model.evaluation.starts import Starts
 
@@ -80,6 +81,7 @@ def _exhibits(
     by_loops = {number: open_loop(adapter, think_at(number), **some) for number in loops}
     if by_loops:
         yield loops_map(by_loops, HORIZONS)
+    yield from play_exhibits(adapter, think_at, trained)
     yield part_table(model, rivals, HORIZONS)
     yield from calibration_exhibits(
         calibration(adapter, think, limit=effort.starts, records=records), HORIZONS
