@@ -100,7 +100,7 @@ def test_a_row_of_many_is_the_single_environment_to_the_bit(
     """Through ends, restarts and rows that begin at different times; as separate ones side by side."""
     model = make_model(space, "box", imagine=imagine)
     _unsure(model)
-    asked: dict[str, Any] = {"model": model, "stochastic": stochastic, "max_steps": 7}
+    asked: dict[str, Any] = {"model": model, "stochastic": stochastic, "max_steps": 5}
     many = LoopedWorldVectorEnv(num, **asked)
     apart = SyncVectorEnv([lambda: LoopedWorldEnv(**asked)] * num)
     assert many.observation_space == apart.observation_space
@@ -114,7 +114,7 @@ def test_a_row_of_many_is_the_single_environment_to_the_bit(
         actions = many.action_space.sample()
         ours, theirs = many.step(actions), apart.step(actions)
         ends += int(ours[2].sum()) + int(ours[3].sum())
-    assert ends > num  # rows began anew, and not all at once
+    assert ends > num  # rows began anew, some before others
     assert data_equivalence(many.reset()[0], apart.reset()[0], exact=True)
 
 
