@@ -108,51 +108,77 @@ class _Rounds:
 
     def go_on(self) -> list[dict[str, Any]]:
         """Do what is left to do; returns the lines of all rounds."""
-        from loopverse_world_model.collection import collect
-        from loopverse_world_model.environments import make
-        from loopverse_world_model.policies import RandomPolicy
-
         plan, path = self.plan, self.folder / PROGRESS
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         rows = [json.loads(line) for line in lines]
         while len(rows) < plan.iterations and not (rows and rows[-1]["solved"]):
-            began, worked, number = time.perf_counter(), time.process_time(), len(rows)
-            if number == 0:
-                env = make(plan.env)
-                policy = RandomPolicy(env.action_space, plan.seed)
-                env.close()
-                replay = collect(
-                    self.folder / REPLAY,
-                    plan.env,
-                    policy,
-                    steps=plan.start,
-                    num_envs=1,
-                    seed=plan.seed,
-                )
-            else:
-                episodes = rows[-1]["episodes"] + plan.collect
-                agent = self._agent(number - 1, plan.noise)
-                replay = collect(
-                    self.folder / REPLAY,
-                    plan.env,
-                    agent,
-                    episodes=episodes,
-                    num_envs=plan.collect,
-                    seed=plan.seed,
-                )
-            self._train(number, replay)
-            row = {"round": number, **self._measured(number, replay)}
-            before = rows[-1] if rows else {"seconds": 0.0, "cpu_seconds": 0.0}
-            row["seconds"] = before["seconds"] + time.perf_counter() - began
-            row["cpu_seconds"] = before["cpu_seconds"] + time.process_time() - worked
+            row = self._round(len(rows), rows[-1] if rows else None)
             rows.append(row)
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            self.console.print(
-                f"round {number}: {row['steps']} steps of the environment, return {row['return']:.1f}, "
-                f"{row['seconds']:.0f} s",
-            )
+            self.console.print(_line(row))
         return rows
+
+    def _round(self, number: int, before: dict[str, Any] | None) -> dict[str, Any]:
+        """Collect, by planning in what the round before learned; judge that, or learn from more.
+
+        The time of a round is that of collecting and training. Only a planner whose collected episodes
+        reach the target, or the last one, is played for the score.
+        """
+        plan, began, worked = self.plan, time.perf_counter(), time.process_time()
+        replay = self._collected(number, before)
+        returns = [one.total for one in replay.episodes[before["episodes"] if before else 0 :]]
+        mean = sum(returns) / len(returns)
+        reached = before is not None and mean >= plan.target
+        last = number == plan.iterations - 1
+        if not (reached or last):
+            self._train(number, replay)
+        spent = {
+            "seconds": time.perf_counter() - began,
+            "cpu_seconds": time.process_time() - worked,
+        }
+        row: dict[str, Any] = {
+            "round": number,
+            "episodes": replay.num_episodes,
+            "steps": replay.num_transitions,
+            "return": mean,
+            "solved": False,
+            **{name: value + (before[name] if before else 0.0) for name, value in spent.items()},
+        }
+        if before is not None and (reached or last):
+            row["returns"] = self._played(number - 1)
+            row["solved"] = sum(row["returns"]) / len(row["returns"]) >= plan.target
+            if not (row["solved"] or last):
+                self._train(number, replay)
+        return row
+
+    def _collected(self, number: int, before: dict[str, Any] | None) -> Replay:
+        from loopverse_world_model.collection import collect
+        from loopverse_world_model.environments import make
+        from loopverse_world_model.policies import RandomPolicy
+
+        plan, folder = self.plan, self.folder / REPLAY
+        if before is None:
+            env = make(plan.env)
+            policy = RandomPolicy(env.action_space, plan.seed)
+            env.close()
+            return collect(folder, plan.env, policy, steps=plan.start, num_envs=1, seed=plan.seed)
+        return collect(
+            folder,
+            plan.env,
+            self._agent(number - 1, plan.noise),
+            episodes=before["episodes"] + plan.collect,
+            num_envs=plan.collect,
+            seed=plan.seed,
+        )
+
+    def _played(self, number: int) -> list[float]:
+        """Returns of some episodes for the score, planned in what a round learned."""
+        from loopverse_world_model.playing_out import score
+
+        plan = self.plan
+        agent = self._agent(number, noise=0.0)
+        return score(plan.env, agent, plan.episodes, seed=plan.seed + 1_000_003).returns
 
     def _train(self, number: int, replay: Replay) -> None:
         from loopverse import compose
@@ -175,23 +201,6 @@ class _Rounds:
         if number:
             words.append(f"training.start_from={self.folder / self._name(number - 1)}")
         train(compose(["domain=world_model", *words, *self.training]))
-
-    def _measured(self, number: int, replay: Replay) -> dict[str, Any]:
-        """What the last collected episodes and, if they are good enough, an evaluation bring."""
-        from loopverse_world_model.playing_out import score
-
-        plan = self.plan
-        returns = score(
-            plan.env, self._agent(number, 0.0), plan.episodes, seed=plan.seed + 1_000_003
-        ).returns
-        mean = sum(returns) / len(returns)
-        return {
-            "episodes": replay.num_episodes,
-            "steps": replay.num_transitions,
-            "return": mean,
-            "returns": returns,
-            "solved": mean >= plan.target,
-        }
 
     def _agent(self, number: int, noise: float) -> PlanningPolicy:
         from loopverse.training import load
@@ -217,26 +226,28 @@ class _Rounds:
         return f"round-{number:02d}"
 
 
-def _show(console: Console, plan: Plan, folder: Path, rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+def _line(row: dict[str, Any]) -> str:
+    """A round in words."""
+    who = "random" if row["round"] == 0 else "planned"
+    said = f"round {row['round']}: {row['steps']} steps, {who} return {row['return']:.1f}, "
+    said += f"{row['seconds']:.0f} s"
+    if "returns" in row:
+        said += f"; {len(row['returns'])} episodes for the score: "
+        said += f"{sum(row['returns']) / len(row['returns']):.1f}"
+    return said
 
-    table = Table("round", "steps of the environment", "mean return", "lowest", "seconds", box=None)
-    for row in rows:
-        figures = (row["return"], min(row["returns"]))
-        table.add_row(
-            str(row["round"]),
-            str(row["steps"]),
-            *(f"{figure:.1f}" for figure in figures),
-            f"{row['seconds']:.0f}",
-        )
-    console.print()
-    console.print(table)
+
+def _show(console: Console, plan: Plan, folder: Path, rows: list[dict[str, Any]]) -> None:
     last = rows[-1]
-    said = "reached" if last["solved"] else "not reached"
+    if last["solved"]:
+        console.print(
+            f"\nreached a mean return of {plan.target:g} in {plan.env} after {last['steps']} steps of the "
+            f"environment and {last['seconds']:.0f} s of collecting and training"
+        )
+    else:
+        console.print(f"\nnot reached: a mean return of {plan.target:g} in {plan.env}")
     console.print(
-        f"\n{said}: a mean return of {plan.target:g} in {plan.env}; {len(last['returns'])} episodes for each "
-        f"figure, which are not among the steps. Everything is in {folder}",
-        soft_wrap=True,
+        f"Episodes for the score are not among the steps. Everything is in {folder}", soft_wrap=True
     )
 
 
@@ -258,7 +269,7 @@ def _parser() -> Parser:
         "--target", metavar="R", type=float, default=float("inf"), help="mean return to reach"
     )
     parser.add_argument(
-        "--iterations", metavar="N", type=int, default=10, help="rounds at most (10)"
+        "--iterations", metavar="N", type=int, default=20, help="rounds at most (20)"
     )
     parser.add_argument(
         "--start", metavar="N", type=int, default=200, help="random steps first (200)"

@@ -79,6 +79,7 @@ def test_solving_collects_trains_and_plans_in_turn_and_goes_on(
     assert [row["round"] for row in rows] == [0, 1, 2]
     assert [row["episodes"] - rows[0]["episodes"] for row in rows] == [0, 1, 2]
     assert rows[0]["steps"] >= 30
+    assert [len(row.get("returns", [])) for row in rows] == [0, 0, 2]
     assert "not reached" in capsys.readouterr().out
     # As if it had been killed after its second round: the third is the same again.
     (folder / "progress.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
@@ -92,7 +93,7 @@ def test_a_target_that_is_reached_ends_it(tmp_path: Path) -> None:
     words = [TOY, "--runs", str(tmp_path), "--name", "toy", "--start", "30", "--steps", "1"]
     words += ["--episodes", "1", "--target", "-1000", *SMALL, *QUICK]
     assert solve.command(words) == 0
-    assert len((tmp_path / "toy" / "progress.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "toy" / "progress.jsonl").read_text().splitlines()) == 2
     with pytest.raises(ValueError, match="is there already"):
         solve.command(words)
 
