@@ -22,7 +22,7 @@ from loopverse.nn import Attend, CoreInput, reuse_weights
 from loopverse_world_model.actions import ActionCodec
 from loopverse_world_model.config import WorldModelConfig
 from loopverse_world_model.deferred import LatentLosses, horizon_at
-from loopverse_world_model.dynamics import Dynamics
+from loopverse_world_model.dynamics import CONTINUE, Dynamics
 from loopverse_world_model.memory import Memory
 from loopverse_world_model.metrics import RootMeanError
 from loopverse_world_model.prediction import Origin, TransitionDistribution
@@ -155,7 +155,7 @@ class WorldModel(DomainAdapter):
         """The negative log-likelihood of the last steps of the windows, as many as are predicted.
 
         In nats, per transition, in the units of the heads: a density of standardised numbers. In training,
-        weighed by `beta` (`TransitionDistribution.loss`).
+        weighed by `beta` and `end_weight` (`TransitionDistribution.loss`).
         """
         assert isinstance(prediction, TransitionDistribution)
         origin = prediction.origin
@@ -168,7 +168,10 @@ class WorldModel(DomainAdapter):
             cast(Tensor, batch["reward"])[:, -steps:],
             cast(Tensor, batch["terminated"])[:, -steps:],
         )
-        nats = prediction.loss(targets, self.config.beta if self.training else 0.0)
+        if self.training:
+            nats = prediction.loss(targets, self.config.beta, {CONTINUE: self.config.end_weight})
+        else:
+            nats = -prediction.log_prob(targets)
         weights = cast(Tensor, batch["weights"])[:, -steps:]
         nats = torch.where(weights > 0, nats, torch.zeros_like(nats))
         if (

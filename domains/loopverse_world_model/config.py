@@ -43,6 +43,8 @@ class WorldModelConfig:
         symlog: model the symlog of numbers and rewards.
         beta: how far uncertain numbers keep their say in training, from 0 (the likelihood, in which they
             are hardly learned) to 1 (the squared error).
+        end_weight: how often it counts in training whether an episode goes on. Ends are rare, and what
+            they depend on may matter to nothing else, such as where a cart runs off its track.
         tokens: units of the state of one environment step.
         observation_space: filled in: what is observed, so that a model loads without its environment.
         action_space: filled in: what can be done.
@@ -70,6 +72,7 @@ class WorldModelConfig:
     imagine: str = "decoded"
     symlog: bool = False
     beta: float = 0.5
+    end_weight: float = 10.0
     tokens: int = 1
     observation_space: str = ""
     action_space: str = ""
@@ -93,7 +96,14 @@ class WorldModelConfig:
         for name in ("hold", "transitions", "num_envs", "context", "horizon", "tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"domain.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("episodes", "growth", "latent_weight", "smooth_weight", "smooth_limit"):
+        for name in (
+            "episodes",
+            "growth",
+            "latent_weight",
+            "smooth_weight",
+            "smooth_limit",
+            "end_weight",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"domain.{name} must not be negative, got {getattr(self, name)}")
         if not 0 <= self.beta <= 1:

@@ -60,7 +60,9 @@ class TransitionDistribution(Distribution):
         """The sum over parts, in nats."""
         return torch.stack([p.log_prob(value[n]) for n, p in self.parts.items()]).sum(0)
 
-    def loss(self, value: Mapping[str, Tensor], beta: float) -> Tensor:
+    def loss(
+        self, value: Mapping[str, Tensor], beta: float, weights: Mapping[str, float]
+    ) -> Tensor:
         """What is minimised in training: nats in which uncertain numbers keep their say.
 
         The likelihood of a normal number divides its squared error by the variance, so that numbers the
@@ -71,8 +73,12 @@ class TransitionDistribution(Distribution):
         Args:
             value: what happened, in the units of the heads.
             beta: from 0 to 1.
+            weights: of parts that count more or less than once.
         """
-        losses = [_weighed_nats(part, value[name], beta) for name, part in self.parts.items()]
+        losses = [
+            weights.get(name, 1.0) * _weighed_nats(part, value[name], beta)
+            for name, part in self.parts.items()
+        ]
         return torch.stack(losses).sum(0)
 
     def entropy(self) -> Tensor:

@@ -25,6 +25,7 @@ USUAL = (
     "training.valid_batches=4",
     "domain.imagine=markov",
     "domain.horizon=3",
+    "domain.end_weight=100",
     "schedule=constant",
     "core.loops=2",
     "optimizer.lr=0.003",
