@@ -242,13 +242,12 @@ def test_uncertain_numbers_keep_their_say_in_training(beta: float) -> None:
 
 def test_ends_count_more_in_training_and_once_in_use() -> None:
     batch = batch_of(make_model())
-    plain, weighed = (make_model(end_weight=weight) for weight in (1.0, 7.0))
-    losses = [
-        model.train()(batch, 2, Full(), torch.Generator().manual_seed(0)).losses
-        for model in (plain, weighed)
-    ]
-    outcome = outcome_of(plain.eval(), batch)
-    going = outcome.prediction.outputs["continue"][..., 0]
+    plain, weighed = (make_model(end_weight=weight).train() for weight in (1.0, 7.0))
+    once, more = (
+        model(batch, 2, Full(), torch.Generator().manual_seed(0)) for model in (plain, weighed)
+    )
+    going = once.prediction.outputs["continue"][..., 0]
     nats = -Bernoulli(logits=going).log_prob(1 - batch["terminated"]) * batch["weights"]
-    assert torch.allclose(losses[1] - losses[0], 6 * nats, atol=1e-4)
-    assert torch.equal(outcome_of(weighed.eval(), batch).losses, outcome.losses)
+    assert torch.allclose(more.losses - once.losses, 6 * nats, atol=1e-3)
+    used = [outcome_of(model.eval(), batch).losses for model in (plain, weighed)]
+    assert torch.equal(*used)
