@@ -7,17 +7,23 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from loopverse.nn import CoreConfig, RecurrentCore
+from loopverse.nn import CoreConfig, RecurrentCore, RetentionResidual
 from loopverse.training.config import GROUPS
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "core"
 PRESETS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+BOUNDED = "loopwm_bounded"
+"""LoopWM with a loop that is certified to contract: layers of another kind."""
+CORES = [*PRESETS, BOUNDED]
 
 
 def preset(name: str, **changes: Any) -> CoreConfig:
-    """The settings of a published core, but narrow and with few layers."""
+    """The settings of a published core, or of `BOUNDED`, but narrow and with few layers."""
+    if name == BOUNDED:
+        certified = RetentionResidual(bound="full", tokens=16)
+        return preset("loopwm", **{"injection": certified, **changes})
     content = _content(name)
     settings = {"width": 16, "num_heads": 4, "num_kv_heads": 2, **content["core"]}
     for count in ("num_prelude", "num_loop", "num_coda"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -94,4 +95,4 @@ class Bodies(nn.ModuleList):
         return max(proven) if len(proven) == len(gains) else None
 
     def _typed(self) -> list[LoopBody | ContractiveBody]:
-        return [body for body in self if isinstance(body, LoopBody | ContractiveBody)]
+        return cast(list[LoopBody | ContractiveBody], list(self))

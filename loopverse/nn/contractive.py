@@ -1,7 +1,7 @@
 """The looped layers with a known Lipschitz constant, of at most one."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -71,8 +71,7 @@ class ContractiveBlock(nn.Module):
             config.width, config.num_heads, config.kv_heads, qk_norm=False, qk_bias=False
         )
         self.feed_forward = SwiGLU(config.width, config.hidden)
-        # The logit of b = 1 / (n + 1), for n layers: their branches have most of the stream at first.
-        self.share = nn.Parameter(torch.full((2,), -math.log(config.num_loop)))
+        self.share = nn.Parameter(torch.zeros(2))  # b = 1/2 after the sigmoid
         self.sharpness = nn.Parameter(
             torch.tensor(math.log(math.e - 1))
         )  # k = 1 after the softplus
@@ -145,7 +144,7 @@ class ContractiveStack(nn.Module):
             return 1 - float(torch.sigmoid(-shares).prod())
 
     def _typed(self) -> list[ContractiveBlock]:
-        return [block for block in self.blocks if isinstance(block, ContractiveBlock)]
+        return cast(list[ContractiveBlock], list(self.blocks))
 
     def _rescaled(self) -> list[Rescaled]:
         """In the precision of the parameters, then in that of the matrix products."""

@@ -154,12 +154,12 @@ class RetentionResidual(Retention):
 
     Attributes:
         bound: "none", "linear" or "full".
-        tokens: with bound "full", the most tokens that a row may have: the constant of attention, by
-            which its branch is divided, grows as the square root of it.
+        tokens: with bound "full", the most tokens that a row may have. Attention is divided by its
+            constant, which grows as the square root of it.
     """
 
     bound: str = "linear"
-    tokens: int = 64
+    tokens: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

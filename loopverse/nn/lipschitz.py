@@ -38,9 +38,9 @@ def spectral_bounds(weights: Sequence[Float[Tensor, "n _"]]) -> list[Float[Tenso
 
         ||W|| <= s = ||G^q||_F^(1/2q) = tr(G^2q)^(1/4q) <= n^(1/4q) ||W||.
 
-    It holds at every `k`, rounding aside, where power iteration would come from below. Its derivative,
-    `ds = <s G^(2q-1) W / tr(G^2q), dW>`, is a product of the powers at hand, `G^(1 + 2 + ... + q)`, and
-    gives back `s = <ds/dW, W>`, since doubling `W` doubles `s`: that is how autograd gets to know it.
+    It holds at every `k`, rounding aside, where power iteration would come from below. The derivative is
+    `s G^(2q-1) W / tr(G^2q)`, a product of the powers at hand, `G^(1 + 2 + ... + q)`: half of the cost of
+    going back through every squaring.
     Source: Gram iteration (Delattre et al. 2023, 2305.16173).
     """
     recorded = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
@@ -58,8 +58,13 @@ def spectral_bounds(weights: Sequence[Float[Tensor, "n _"]]) -> list[Float[Tenso
         if not recorded:
             return list(bounds)
         size = (product * gram).sum(dim=(1, 2)).clamp(min=torch.finfo(gram.dtype).tiny)
-        slopes = product * (bounds / size)[:, None, None]
-    return [((s @ w).detach() * w).sum() for s, w in zip(slopes, weights, strict=True)]
+        # Doubling W doubles s, so that its product with the derivative is s: that fixes the scale.
+        rates = product * (bounds / size)[:, None, None]
+        slopes = [rate @ weight for rate, weight in zip(rates, weights, strict=True)]
+    return [
+        bound + (slope * (weight - weight.detach())).sum()  # the value, and the derivative
+        for bound, slope, weight in zip(bounds, slopes, weights, strict=True)
+    ]
 
 
 def hold(x: Float[Tensor, "... d"], radius: float) -> Float[Tensor, "... d"]:

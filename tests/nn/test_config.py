@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cores import PRESETS, preset
+from cores import CORES, preset
 
 from loopverse.nn import CoreConfig, RecurrentCore
 
@@ -52,6 +52,6 @@ def test_hidden_channels_are_a_multiple_of_32_or_exactly_as_asked(
     assert CoreConfig(**settings).hidden == hidden
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_every_published_core_is_possible(name: str) -> None:
     preset(name).check()

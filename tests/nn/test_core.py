@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from cores import PRESETS, preset, small_core, stir
+from cores import CORES, preset, small_core, stir
 from reference import rms, stack
 from torch import Tensor
 
@@ -41,7 +41,7 @@ def embedded(batch: int = 2, length: int = 5) -> Tensor:
     return torch.randn(batch, length, 16)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_an_untied_core_whose_bodies_are_alike_equals_the_tied_core(name: str) -> None:
     tied = small_core(name, loops=3)
     untied = RecurrentCore(preset(name, loops=3, tied=False))
@@ -74,7 +74,7 @@ def test_branches_of_the_loop_are_scaled_by_the_nominal_number_of_loops(loops: i
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_a_carried_state_goes_on_where_the_earlier_call_ended(name: str) -> None:
     core, x = small_core(name), embedded()
     whole = think(core, x, LoopPlan(5)).result.z
@@ -82,7 +82,7 @@ def test_a_carried_state_goes_on_where_the_earlier_call_ended(name: str) -> None
     assert torch.equal(think(core, x, LoopPlan(3), carry=half).result.z, whole)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_readouts_of_every_loop_are_those_of_every_depth(name: str) -> None:
     core, x = small_core(name), embedded()
     readouts = think(core, x, LoopPlan(4, keep_states=True)).readouts
@@ -91,7 +91,7 @@ def test_readouts_of_every_loop_are_those_of_every_depth(name: str) -> None:
         assert torch.equal(readout, think(core, x, LoopPlan(loops)).readouts[-1])
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_a_depth_per_sequence_gives_each_row_what_it_gets_alone(name: str) -> None:
     core, x, depths = small_core(name), embedded(4), torch.tensor([2, 5, 1, 2])
     present = torch.tensor([[True] * 5, [False] + [True] * 4, [True] * 5, [False] * 2 + [True] * 3])
@@ -105,7 +105,7 @@ def test_a_depth_per_sequence_gives_each_row_what_it_gets_alone(name: str) -> No
         )
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_documents_packed_in_a_row_are_read_as_if_alone(name: str) -> None:
     core, x = small_core(name), embedded(1, 7)
     segments = torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
@@ -125,7 +125,7 @@ GRADIENTS = [Full(), Truncated(2), Checkpointed(), Phantom(2), OneStep(), Implic
     ("name", "gradient"),
     [
         pytest.param(name, gradient, id=f"{name}-{type(gradient).__name__}")
-        for name in PRESETS
+        for name in CORES
         for gradient in GRADIENTS
         if preset(name).injection.reads_input or gradient.reaches_every_loop
     ],

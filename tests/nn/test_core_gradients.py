@@ -5,7 +5,7 @@ from itertools import accumulate, pairwise
 
 import pytest
 import torch
-from cores import preset, stir
+from cores import BOUNDED, preset, stir
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -22,7 +22,7 @@ from loopverse.depth import (
 from loopverse.nn import Attend, CoreInput, PositionNoise, RecurrentCore
 
 SETTLED = 60
-CONTRACTING = ["parcae", "huginn", "fprm"]
+CONTRACTING = ["parcae", "huginn", "fprm", BOUNDED]
 
 
 @cache

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from cores import PRESETS, small_core
+from cores import CORES, small_core
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import examples
@@ -13,7 +13,7 @@ from torch import Tensor
 from loopverse.depth import LoopPlan
 from loopverse.nn import Attend, CoreInput, KVCache, PositionNoise, RecurrentCore
 
-CORES = {name: small_core(name).requires_grad_(False) for name in PRESETS}
+READY = {name: small_core(name).requires_grad_(False) for name in CORES}
 NOISE = PositionNoise(1)
 
 
@@ -68,21 +68,21 @@ def batches(draw: st.DrawFn) -> Batch:
     return Batch(x, torch.tensor(paddings), draw(st.booleans()))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 @examples(15)
 @given(batch=batches(), loops=st.integers(1, 5))
 def test_a_batch_equals_each_row_alone(name: str, batch: Batch, loops: int) -> None:
-    read = batch.read(CORES[name], loops, 0, batch.x.shape[1], None)
-    assert_equal_to_each_row_alone(batch, read, CORES[name], loops)
+    read = batch.read(READY[name], loops, 0, batch.x.shape[1], None)
+    assert_equal_to_each_row_alone(batch, read, READY[name], loops)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 @examples(25)
 @given(data=st.data(), batch=batches(), loops=st.integers(1, 5))
 def test_reading_in_pieces_and_again_after_a_cut_equals_reading_at_once(
     name: str, data: st.DataObject, batch: Batch, loops: int
 ) -> None:
-    core, cache, length = CORES[name], KVCache(), batch.x.shape[1]
+    core, cache, length = READY[name], KVCache(), batch.x.shape[1]
     read = torch.full_like(batch.x, torch.nan)
     num_cuts = data.draw(st.integers(0, 2))
     while cache.length < length:
@@ -98,9 +98,9 @@ def test_reading_in_pieces_and_again_after_a_cut_equals_reading_at_once(
     assert_equal_to_each_row_alone(batch, read, core, loops)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_rows_may_be_selected_and_repeated_on_the_way(name: str) -> None:
-    core, cache = CORES[name], KVCache()
+    core, cache = READY[name], KVCache()
     batch = Batch(torch.randn(3, 6, 16), torch.tensor([2, 0, 1]))
     batch.read(core, 3, 0, 4, cache)
     rows = torch.tensor([2, 0, 2])
@@ -112,9 +112,9 @@ def test_rows_may_be_selected_and_repeated_on_the_way(name: str) -> None:
         torch.testing.assert_close(read[row], alone, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CORES)
 def test_more_loops_than_the_prompt_was_read_with_are_refused(name: str) -> None:
-    core, cache = CORES[name], KVCache()
+    core, cache = READY[name], KVCache()
     batch = Batch(torch.randn(1, 4, 16), torch.tensor([0]))
     batch.read(core, 2, 0, 3, cache)
     with pytest.raises(ValueError, match=r"keys for 0 of 3 positions in loop 3: .*fewer loops"):
