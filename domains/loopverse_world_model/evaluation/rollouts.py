@@ -39,7 +39,7 @@ class Rollouts:
         loops: of every step.
         norm: root mean square of the state over its channels, `[steps n]`.
         spread: standard deviation of the predicted numbers over the rollouts, in standard deviations of
-            the data, a mean over numbers, `[steps]`; empty where no number is observed.
+            the data, a mean over numbers, one per step; empty where no number is observed.
         left: whether a prediction left ten times the range of the data, or was not finite, `[n]`.
         left_going: whether that happened while the model still held that the episode went on, `[n]`.
         gains: the largest singular value of one loop's map at states that were visited, `[m]`. A
@@ -48,7 +48,7 @@ class Rollouts:
 
     loops: int
     norm: Float[Tensor, "steps n"]
-    spread: Float[Tensor, " steps"]
+    spread: Float[Tensor, " s"]
     left: Bool[Tensor, " n"]
     left_going: Bool[Tensor, " n"]
     gains: Float[Tensor, " m"]

@@ -1,7 +1,6 @@
 """Observations to imagine from, and what really followed them."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Int
@@ -32,7 +31,7 @@ class Starts:
     @classmethod
     def of(
         cls, records: TensorDict, *, context: int = 1, limit: int | None = None, needed: int = 1
-    ) -> Self:
+    ) -> "Starts":
         """Every record that has enough before and after it, or so many of them, evenly spaced.
 
         Args:

@@ -16,6 +16,7 @@ from domains.world_model.planted import walker, walks
 from domains.world_model.toys import ACTIONS, OBSERVATIONS
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import SyncVectorEnv
+from tensordict import TensorDict
 
 from loopverse import LoopedModel
 from loopverse.errors import UserError
@@ -134,8 +135,7 @@ def test_the_world_is_the_imagination_of_the_model() -> None:
     world = Imagination(dynamics, model.bind(2))
     memory = world.begin(1)
     with torch.no_grad():
-        seen: Any = {"value": torch.tensor(observation)[None]}
-        memory = world.observe(memory, seen)
+        memory = world.observe(memory, _rows(torch.tensor(observation)[None], 1))
         for step in range(6):
             action = np.array([0.3 * step, -0.2], np.float32)
             observation, reward, ended, _, _ = env.step(action)
@@ -169,9 +169,7 @@ def test_outcomes_are_drawn_from_what_is_predicted() -> None:
     assert turn.goes_on.mean() == pytest.approx(1 / (1 + np.exp(-1)), abs=0.02)
 
 
-def _rows(start: torch.Tensor, num: int) -> Any:
-    from tensordict import TensorDict
-
+def _rows(start: torch.Tensor, num: int) -> TensorDict:
     return TensorDict({"value": start.expand(num, -1)}, [num])
 
 

@@ -233,7 +233,8 @@ def test_a_core_that_cannot_run_deeper_says_so_in_the_table(toy_records: TensorD
             raise ValueError("an untied core of 2 loops cannot run more")
         return think
 
-    shown = {exhibit.title: exhibit for exhibit in adapter.exhibits(think_at, [2], 2)}
+    with torch.no_grad():
+        shown = {exhibit.title: exhibit for exhibit in adapter.exhibits(think_at, [2], 2)}
     table = shown["Imagined rollouts of 12 steps"]
     assert isinstance(table, TableExhibit)
     assert [row[0] for row in table.rows] == ["2 (1x)", "4 (2x)", "8 (4x)"]
