@@ -63,9 +63,10 @@ def test_the_wheel_holds_every_package_type_marker_and_config(wheel: Path) -> No
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    always, for_text = (
+    extras = project["optional-dependencies"]
+    always, for_some = (
         {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
-        for requirements in (project["dependencies"], project["optional-dependencies"]["text"])
+        for requirements in (project["dependencies"], [*extras["text"], *extras["hdf5"]])
     )
     used = set()
     offered = packages_distributions()
@@ -80,7 +81,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
                 names = {module.split(".")[0] for module in modules} - sys.stdlib_module_names
                 used |= {offered[name][0].lower() for name in names if name in offered}
     used -= {"loopverse"}
-    assert used - always - for_text == set()
+    assert used - always - for_some == set()
     assert always - used == {"tensorboard"}  # which torch imports
 
 

@@ -145,7 +145,7 @@ def test_an_installed_command_is_completed_and_not_imported(shell: Shell) -> Non
         "status = main(['-sc', 'query=bash']); sys.exit(status or int('torch' in sys.modules))"
     )
     done = shell.python("-c", code)
-    assert (done.returncode, done.stdout) == (0, "places\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "places plan\n"), done.stderr
 
 
 def test_an_installed_command_runs(shell: Shell, run: Path) -> None:
