@@ -69,7 +69,7 @@ def row(arm: str, runs: list[LoadedRun], loops: int) -> str:
         assert isinstance(adapter, WorldModel)
         (one,) = rollouts(adapter, run.model.bind, [loops])
         found.append(one)
-    certified = [run.model.core.certified_gain() for run in runs]
+    certified = [run.model.core.certified_gain for run in runs]
     numbers = [gain for gain in certified if gain is not None]
     left = sum(int(one.left.sum()) for one in found)
     total = sum(len(one.left) for one in found)
