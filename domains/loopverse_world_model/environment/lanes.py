@@ -117,7 +117,7 @@ class Lanes:
         for leaf in dynamics.observed:
             values = decoded[leaf.path]
             if leaf.kind == "vector":
-                finite &= values.flatten(1).isfinite().all(1)
+                finite &= values.reshape(self.num, -1).isfinite().all(1)
             observation[leaf.path] = self._conforming(leaf, values.cpu().numpy())
         seen = {path: torch.from_numpy(value) for path, value in observation.items()}
         read = TensorDict(seen, batch_size=[self.num]).to(dynamics.device)

@@ -176,10 +176,10 @@ class _Watch:
         """Rows with a number beyond ten times the range of the data, around its middle; or none at all."""
         rows = []
         for path, model in self.models.items():
-            low, high = (model.raw(bound).flatten() for bound in (model.low, model.high))
+            low, high = (model.raw(bound[None]).flatten() for bound in (model.low, model.high))
             half = (high - low) / 2
             half = torch.where(half > SMALL, half, torch.ones_like(half))
-            distance = numbers[path].flatten(1) - (low + high) / 2
+            distance = numbers[path].reshape(-1, len(half)) - (low + high) / 2
             rows.append((distance.abs() <= FAR * half).all(-1))
         return ~torch.stack(rows).all(0)
 

@@ -56,29 +56,34 @@ def test_gymnasium_finds_nothing_wrong(space: str, action: str, stochastic: bool
 
 
 class Counter(gymnasium.Env[Any, Any]):
-    """It shows one category, and then another one."""
+    """It shows one number, and then another one."""
 
-    observation_space = gymnasium.spaces.Discrete(5, start=2)
     action_space = gymnasium.spaces.Discrete(2, start=1)
+
+    def __init__(self, whole: bool) -> None:
+        box = gymnasium.spaces.Box(0, 9, (), np.float32)
+        self.observation_space = gymnasium.spaces.Discrete(5, start=2) if whole else box
+        self.shown = np.int64 if whole else np.float32
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        return 2, {}
+        return np.array(self.shown(2))[()], {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        return 3, 0.0, True, False, {}
+        return np.array(self.shown(3))[()], 0.0, True, False, {}
 
 
 @pytest.mark.usefixtures("lenient")
-def test_a_world_with_one_category_and_one_action_is_checked_too() -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_world_of_a_single_number_is_checked_too(whole: bool) -> None:
     gymnasium.register("CounterForWorlds-v0", Counter)  # pyright: ignore[reportArgumentType]
     try:
-        model = make_model(env="CounterForWorlds-v0", env_kwargs={})
+        model = make_model(env="CounterForWorlds-v0", env_kwargs={"whole": whole})
         env = LoopedWorldEnv(model=model, stochastic=True)
         check_env(env)
         observation, _ = env.reset(seed=0)
-        assert type(observation) is np.int64
-        assert 2 <= observation < 7
+        assert type(observation) is (np.int64 if whole else np.ndarray)
+        assert observation in env.observation_space
     finally:
         del gymnasium.registry["CounterForWorlds-v0"]
 
@@ -366,8 +371,9 @@ def test_seeds_of_rows_are_as_many_as_rows_and_rows_are_not_reset_alone() -> Non
 def test_imagination_that_is_no_longer_finite_is_an_error_and_not_an_observation() -> None:
     model = make_model()
     env = LoopedWorldVectorEnv(2, model=model)
-    env.reset(seed=0)
-    env.step(np.zeros(2, int))
+    for _ in range(2):
+        env.reset(seed=0)
+        env.step(np.zeros(2, int))
     with torch.no_grad():
         leaf: Any = adapter_of(model).dynamics.leaves["value"]
         leaf.head.bias.fill_(torch.nan)

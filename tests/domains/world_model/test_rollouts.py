@@ -149,9 +149,20 @@ def test_random_actions_are_all_that_can_be_done(space: spaces.Space) -> None:
         )
 
 
-def test_categories_alone_never_leave() -> None:
+def test_categories_alone_leave_only_with_the_state() -> None:
     adapter = adapter_for(spaces.Discrete(3))
     records = walks([9])
     records["observation"] = {"value": torch.arange(10) % 3}
-    (found,) = rollouts(adapter, scaling(2.0), [1], num=2, steps=5, records=records)
-    assert not bool(found.left.any())
+    for factor, left in ((2.0, False), (1e30, True)):
+        (found,) = rollouts(adapter, scaling(factor), [1], num=2, steps=5, records=records)
+        assert found.left.tolist() == [left, left]
+
+
+def test_a_single_number_can_leave() -> None:
+    adapter = adapter_for(spaces.Box(-1e9, 1e9, ()))
+    records = walks([9])
+    records["observation"] = {"value": torch.arange(10.0)}
+    adapter.dynamics.fit(records)
+    (found,) = rollouts(adapter, scaling(1e9), [1], num=3, steps=2, records=records)
+    assert found.left.tolist() == [True] * 3
+    assert found.spread.shape == (2,)
