@@ -43,8 +43,9 @@ def main() -> None:
         print(f"\n{env}\n\n| horizon | starts | " + " | ".join(tables) + " | beats both |")
         print("|---" * (len(tables) + 3) + "|")
         for horizon in HORIZONS:
-            found = {name: table.error(horizon) for name, table in tables.items()}
-            if found["loopverse"] is None:
+            errors = {name: table.error(horizon) for name, table in tables.items()}
+            found = {name: one for name, one in errors.items() if one is not None}
+            if "loopverse" not in found:
                 print(f"| {horizon} | 0 |" + " - |" * (len(tables) + 1))
                 continue
             best = min(found, key=lambda name: found[name].value)

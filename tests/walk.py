@@ -120,7 +120,9 @@ class Walk(DomainAdapter):
         batch = next(self.batches("valid", batch_size=2, seed=0))
         batch = self.prepare(batch, torch.Generator().manual_seed(0)).to(self.write.weight.device)
         losses = [float(self(think_at(number), batch).loss) for number in loops]
-        yield TableExhibit("Two walks", "In nats.", ["loops", *map(str, loops)], [["cost", *losses]])
+        yield TableExhibit(
+            "Two walks", "In nats.", ["loops", *map(str, loops)], [["cost", *losses]]
+        )
 
     def save_assets(self, folder: Path) -> None:
         (folder / "letters.txt").write_text(self.letters, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -33,15 +32,15 @@ class Memory:
     def __len__(self) -> int:
         return len(self.age)
 
-    def take(self, index: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> Self:
+    def take(self, index: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> "Memory":
         """Some of the rows, in the order of the index."""
         return self._each(lambda tensor: tensor[index])
 
-    def repeat(self, times: int) -> Self:
+    def repeat(self, times: int) -> "Memory":
         """Each row so many times in a row."""
         return self._each(lambda tensor: tensor.repeat_interleave(times, 0))
 
-    def where(self, mask: Bool[Tensor, " n"], other: "Memory") -> Self:
+    def where(self, mask: Bool[Tensor, " n"], other: "Memory") -> "Memory":
         """The rows of this memory where the mask is true, of the other one elsewhere."""
 
         def pick(mine: Tensor, others: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ class Memory:
             return self.started
         return torch.full_like(self.fresh, 0.0 if self.z is None else 1.0)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Memory":
         return replace(
             self,
             z=None if self.z is None else change(self.z),

@@ -85,7 +85,10 @@ def test_help_lists_every_group_and_setting_with_the_values_of_the_line(
     ("line", "words"),
     [
         ("loopverse tr", ["train"]),
-        ("loopverse ", ["train", "sample", "evaluate", "report", "domains", "check", "plan", "solve"]),
+        (
+            "loopverse ",
+            ["train", "sample", "evaluate", "report", "domains", "check", "plan", "solve"],
+        ),
         ("loopverse train core=h", ["core=huginn"]),
         ("loopverse train domain=to", ["domain=toy"]),
         ("loopverse train core/inj", ["core/injection="]),
