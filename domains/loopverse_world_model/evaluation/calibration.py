@@ -83,7 +83,7 @@ class Calibration:
     Attributes:
         coverage: of vectors and the reward; None where nothing of the kind varies. Pictures are left out.
         reliability: of the category that is held for the most likely, of bits being one, and of the
-            episode going on, by their names.
+            episode going on, by their names; of what always came true, or never, there is none.
     """
 
     coverage: Coverage | None
@@ -121,7 +121,9 @@ def calibration(
     if inside[LEVELS[0]]:
         tables = {level: torch.stack(rows) for level, rows in inside.items()}
         coverage = Coverage(tuple(reached), torch.stack(counts), tables)
-    return Calibration(coverage, {name: _reliability(parts) for name, parts in said.items()})
+    joined = {name: _Said.joined(parts) for name, parts in said.items()}
+    varied = {name: one for name, one in joined.items() if len(one.happened.unique()) > 1}
+    return Calibration(coverage, {name: _reliability(one) for name, one in varied.items()})
 
 
 @dataclass
@@ -131,6 +133,15 @@ class _Said:
     chance: Float[Tensor, " m"]
     happened: Float[Tensor, " m"]
     episode: Int[Tensor, " m"]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[_Said]") -> "_Said":
+        """All of them, one after the other."""
+        return cls(
+            torch.cat([part.chance for part in parts]),
+            torch.cat([part.happened for part in parts]),
+            torch.cat([part.episode for part in parts]),
+        )
 
 
 def _half_width(level: float) -> float:
@@ -187,11 +198,8 @@ def _targets(dynamics: Dynamics, look: Look) -> dict[str, Tensor]:
     return dynamics.targets(prediction.origin, look.observation, look.reward, look.terminated)
 
 
-def _reliability(parts: list[_Said]) -> Reliability:
-    chance, happened, episode = (
-        torch.cat([getattr(part, name) for part in parts])
-        for name in ("chance", "happened", "episode")
-    )
+def _reliability(said: _Said) -> Reliability:
+    chance, happened, episode = said.chance, said.happened, said.episode
     order = chance.argsort(stable=True)
     predicted, shares, off = [], [], 0.0
     for rows in order.tensor_split(min(BINS, len(order))):

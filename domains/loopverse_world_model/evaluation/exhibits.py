@@ -26,6 +26,8 @@ from loopverse_world_model.evaluation.starts import Starts
 if TYPE_CHECKING:
     from loopverse_world_model.adapter import WorldModel
 
+PART_HORIZONS = (1, 5, 20, 50)
+"""Columns of the table of parts, which has many rows."""
 TIMES = (1, 2, 4)
 """Multiples of the trained number of loops that long rollouts are tried with."""
 
@@ -82,7 +84,7 @@ def _exhibits(
     if by_loops:
         yield loops_map(by_loops, HORIZONS)
     yield from play_exhibits(adapter, think_at, trained)
-    yield part_table(model, rivals, HORIZONS)
+    yield part_table(model, rivals, PART_HORIZONS)
     yield from calibration_exhibits(
         calibration(adapter, think, limit=effort.starts, records=records), HORIZONS
     )

@@ -24,7 +24,7 @@ def error_table(
     lost: dict[str, list[int]] = {}
     for horizon in horizons:
         if horizon not in model.horizons:
-            rows.append([str(horizon), *[None] * (len(rivals) + 3), "none"])
+            rows.append([str(horizon), *[None] * (len(rivals) + 4)])
             continue
         found = {name: one.error(horizon) for name, one in {"model": model, **rivals}.items()}
         errors = {name: one for name, one in found.items() if one is not None}
@@ -33,16 +33,17 @@ def error_table(
             difference = model.difference(rival, horizon)
             if difference is None or difference.value >= 0:
                 lost.setdefault(name, []).append(horizon)
-        where = f"{model.num_starts(horizon)} in {model.num_episodes(horizon)}"
+        where = f"{model.num_starts(horizon)}/{model.num_episodes(horizon)}"
         beaten = _beaten(model, rivals, horizon)
         rows.append([str(horizon), *errors.values(), best, beaten, where])
     return TableExhibit(
         "Open-loop error",
         f"Of the observation, {UNIT}, so many steps after the last one that was seen, under the actions "
         "that were taken; after ±, half of the 95 % interval over held-out episodes. Persistence: "
-        "nothing changes. Linear: least squares on the training episodes, rolled out. "
-        f"{_verdict(lost)}{_dashes(horizons, model, longest)}",
-        columns=["horizon", "model", *rivals, "best", "beats all", "starts in episodes"],
+        "nothing changes. Linear: least squares on the training episodes, rolled out. Beats: whether the "
+        "model errs less than both; in noise, where the interval of a difference holds zero. "
+        f"Starts: how many, in how many episodes. {_verdict(lost)}{_dashes(horizons, model, longest)}",
+        columns=["horizon", "model", *rivals, "best", "beats", "starts"],
         rows=rows,
         best="row",
     )
@@ -51,20 +52,25 @@ def error_table(
 def part_table(
     model: OpenLoop, rivals: Mapping[str, OpenLoop], horizons: Sequence[int]
 ) -> TableExhibit:
-    """The error of each part that is predicted: leaves of the observation, reward, going on."""
+    """The error of each part that is predicted: leaves of the observation, reward, going on.
+
+    What a model of averages never misses is left out: there was nothing to predict.
+    """
     parts = list(model.heads)
     if len(parts) == 3:  # a single leaf is the observation as a whole
         parts = parts[1:]
-    rows: list[list[Cell]] = [
-        [f"{part}, {name}", *(errors.error(horizon, part) for horizon in horizons)]
-        for part in parts
-        for name, errors in {"model": model, **rivals}.items()
-    ]
+    parts = [part for part in parts if bool((rivals["persistence"].heads[part] > 0).any())]
+    rows: list[list[Cell]] = []
+    for part in parts:
+        rows.append([part, *(model.error(horizon, part) for horizon in horizons)])
+        for name, errors in rivals.items():
+            rows.append([f"  {name}", *(errors.error(horizon, part) for horizon in horizons)])
     return TableExhibit(
         "Open-loop error by part",
-        f"By horizon. Numbers, pictures and the reward {UNIT}; categories and bits as the share that is "
-        "wrong; whether the episode goes on as the Brier score, a mean square. Of the reward and of "
-        "going on nothing persists that was seen, so persistence says what is usual.",
+        f"Of the model, and of what it is compared with, by horizon. Numbers, pictures and the reward {UNIT}; "
+        "categories and bits as the share that is wrong; whether the episode goes on (continue) as the "
+        "Brier score, a mean square. Of the reward and of going on nothing persists that was seen: "
+        "there, persistence says what is usual. Left out is what never changed.",
         columns=["part", *map(str, horizons)],
         rows=rows,
     )
@@ -122,7 +128,7 @@ def _beaten(model: OpenLoop, rivals: Mapping[str, OpenLoop], horizon: int) -> st
     differences = [model.difference(rival, horizon) for rival in rivals.values()]
     if any(one is None or one.value >= 0 for one in differences):
         return "no"
-    return "yes" if all(one is not None and one.sure for one in differences) else "within noise"
+    return "yes" if all(one is not None and one.sure for one in differences) else "in noise"
 
 
 def _verdict(lost: Mapping[str, Sequence[int]]) -> str:

@@ -53,41 +53,30 @@ def _table(found: Sequence[Rollouts], trained: int, refused: Sequence[int]) -> T
     steps, num = found[0].norm.shape
     rows: list[list[Cell]] = []
     for one in found:
-        first, last = one.norm[0].mean(), one.norm[-1].mean()
-        spread = _number(one.spread[-1]) if len(one.spread) else None
         gains = [_number(one.gains.median()), _number(one.gains.max())] if len(one.gains) else []
         rows.append(
             [
                 f"{one.loops} ({one.loops / trained:g}x)",
-                _number(first),
-                _number(last),
+                _number(one.norm[-1].mean()),
                 _number(one.norm.max()),
-                spread,
-                f"{int(one.left.sum())} of {num}",
-                f"{int(one.left_going.sum())} of {num}",
+                _number(one.spread[-1]) if len(one.spread) else None,
+                f"{int(one.left.sum())}/{num}",
+                f"{int(one.left_going.sum())}/{num}",
                 *(gains or [None, None]),
             ]
         )
-    rows += [[f"{loops} ({loops / trained:g}x)", *[None] * 8] for loops in refused]
+    rows += [[f"{loops} ({loops / trained:g}x)", *[None] * 7] for loops in refused]
     missing = " Dashes: the core does not run so many loops." if refused else ""
     return TableExhibit(
         f"Imagined rollouts of {steps} steps",
         f"{num} rollouts under random actions from held-out observations, going on where an episode would "
-        "have ended. Left: a prediction went beyond ten times the range of the training data, at all or "
-        "before the model itself held that the episode had ended. "
-        "Contraction is measured: the largest singular value of one loop's map, at states that were "
-        f"visited; above 1, neighbouring states can drift apart there.{missing}",
-        columns=[
-            "loops",
-            "norm, first step",
-            "norm, last step",
-            "largest norm",
-            "spread, last step",
-            "left",
-            "left before an end",
-            "measured gain, median",
-            "measured gain, largest",
-        ],
+        "have ended. Norm: of the state, root mean square over channels, after the last step and at its "
+        "largest. Spread: of the predictions over the rollouts after the last step, in standard deviations of "
+        "the data. Left: a prediction went beyond ten times the range of the training data; going: before "
+        "the model held that the episode had ended. Gain: measured contraction, the largest singular "
+        "value of one loop's map at states that were visited, median and largest; above 1, neighbouring "
+        f"states can drift apart there.{missing}",
+        columns=["loops", "norm", "largest", "spread", "left", "going", "gain", "max gain"],
         rows=rows,
     )
 

@@ -70,7 +70,9 @@ def test_numbers_that_never_change_say_nothing() -> None:
     for model in (adapter.dynamics.leaves["value"], adapter.dynamics.reward):
         constant: Any = model
         constant.high.copy_(constant.low)
-    assert calibration(adapter, think, [1], records=records).coverage is None
+    found = calibration(adapter, think, [1], records=records)
+    assert found.coverage is None
+    assert found.reliability == {}  # no episode of these ends
 
 
 def test_the_chance_to_go_on_is_held_against_how_often_it_went_on() -> None:

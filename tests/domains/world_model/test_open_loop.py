@@ -212,11 +212,14 @@ def test_what_a_model_shows_is_complete_for_every_space(space: str) -> None:
     table, heat = shown.exhibits[:2]
     assert isinstance(table, TableExhibit)
     assert [row[0] for row in table.rows] == [str(horizon) for horizon in HORIZONS]
-    assert table.rows[-1][1:] == [None] * 5 + ["none"]
+    assert table.rows[-1][1:] == [None] * 6
     assert "the longest held-out episode has 9 transitions" in table.note
     assert isinstance(heat, HeatMap)
     assert len(heat.values) == 2
     assert heat.values[0][-1] is None
+    parts = next(one for one in shown.exhibits if one.title.endswith("by part"))
+    assert isinstance(parts, TableExhibit)
+    assert {"reward", "continue"} <= {str(row[0]) for row in parts.rows}
     for exhibit in shown.exhibits:
         assert "provabl" not in exhibit.note
         if isinstance(exhibit, Curves):
@@ -238,7 +241,7 @@ def test_a_core_that_cannot_run_deeper_says_so_in_the_table(toy_records: TensorD
     table = shown["Imagined rollouts of 12 steps"]
     assert isinstance(table, TableExhibit)
     assert [row[0] for row in table.rows] == ["2 (1x)", "4 (2x)", "8 (4x)"]
-    assert table.rows[1][1:] == [None] * 8
+    assert table.rows[1][1:] == [None] * 7
     assert "the core does not run so many loops" in table.note
     errors = shown["Open-loop error"]
     assert isinstance(errors, TableExhibit)
