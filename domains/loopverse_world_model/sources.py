@@ -84,4 +84,3 @@ def open_source(config: WorldModelConfig) -> Source:
     if config.episodes:
         replay = replay.first(config.episodes)
     return Source(replay, config.held_out, config.pad)
-

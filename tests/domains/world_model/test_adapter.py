@@ -232,8 +232,10 @@ def test_uncertain_numbers_keep_their_say_in_training(beta: float) -> None:
     found = prediction.parts["value"].base_dist
     assert isinstance(found, Normal)
     (gradient,) = torch.autograd.grad(outcome.losses.sum(), found.loc, retain_graph=True)
-    target = adapter_of(model).dynamics.leaves["value"].target(
-        batch["observation", "value"][:, 1:], None, prediction.origin.age
+    target = (
+        adapter_of(model)
+        .dynamics.leaves["value"]
+        .target(batch["observation", "value"][:, 1:], None, prediction.origin.age)
     )
     expected = (found.loc - target) * found.scale ** (2 * beta - 2)
     counts = batch["weights"] > 0
