@@ -160,7 +160,7 @@ def _parser() -> Parser:
             "loopverse plan runs/NAME --episodes 3 planner=cem horizon=20": "another planner",
             "loopverse plan runs/NAME loops=2 elite_loops=8": "cheap candidates, careful elites",
         },
-        settings="`planner=NAME` (icem, cem, mppi, categorical_cem) and settings of the planner: horizon, "
+        settings="`planner=NAME` (icem, cem, mppi, categorical) and settings of the planner: horizon, "
         "candidates, iterations, elites, discount, loops, elite_loops, ...",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder of the domain world_model")
