@@ -20,6 +20,7 @@ from loopverse.errors import UserError
 from loopverse.exhibit import Exhibit
 from loopverse.nn import Attend, CoreInput, reuse_weights
 from loopverse_world_model.actions import ActionCodec
+from loopverse_world_model.beginnings import beginnings_of, load_beginnings, save_beginnings
 from loopverse_world_model.config import WorldModelConfig
 from loopverse_world_model.deferred import LatentLosses, horizon_at
 from loopverse_world_model.dynamics import CONTINUE, Dynamics
@@ -74,6 +75,7 @@ class WorldModel(DomainAdapter):
                 config.smooth_limit,
             )
         self._source: Source | None = None
+        self._beginnings: TensorDict | None = None
         self._fitted = False
 
     @property
@@ -202,11 +204,12 @@ class WorldModel(DomainAdapter):
         return exhibits(self, think_at, loops, trained)
 
     def save_assets(self, folder: Path) -> None:
-        """Write the scale of the data, which what is read and predicted is counted in."""
+        """Write the scale of the data, which what is read and predicted is counted in, and first observations."""
         save_file(self._statistics(), folder / STATISTICS)
+        save_beginnings(self.beginnings, folder)
 
     def load_assets(self, folder: Path) -> None:
-        """Take the scale of the data of a run.
+        """Take the scale of the data of a run, and the first observations of its episodes.
 
         Raises:
             ValueError: it is missing or damaged, or of other spaces.
@@ -226,7 +229,15 @@ class WorldModel(DomainAdapter):
             )
         for name, value in own.items():
             value.copy_(loaded[name])
+        self._beginnings = load_beginnings(folder, self.dynamics.observed)
         self._fitted = True
+
+    @property
+    def beginnings(self) -> TensorDict:
+        """First observations of episodes, raw, by leaf: those kept with the run, or those of the data."""
+        if self._beginnings is None:
+            self._beginnings = beginnings_of(self.source.records("train"))
+        return self._beginnings
 
     @property
     def source(self) -> Source:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 
 from loopverse.domain import Think, Thought
+from loopverse.errors import UserError
 from loopverse.nn import Attend, CoreInput
 from loopverse_world_model.actions import ActionCodec
 from loopverse_world_model.leaves import LeafModel, VectorLeaf, build_leaf
@@ -39,6 +40,9 @@ class Dynamics(nn.Module):
         anchored: predict the change since the last observation.
         decoded: an imagined step reads the observation imagined before it.
         carried: a step reads the state that the one before it left, and starts from it.
+
+    Raises:
+        UserError: a part of the observation is called as one of the other parts of a transition.
     """
 
     def __init__(
@@ -55,6 +59,12 @@ class Dynamics(nn.Module):
         carried: bool,
     ) -> None:
         super().__init__()
+        taken = {REWARD, CONTINUE} & {leaf.path for leaf in observed}
+        if taken:
+            raise UserError(
+                f"the observation has a part called {taken.pop()!r}, as the model calls another part of a "
+                "transition: rename it in a gymnasium.Wrapper"
+            )
         self.observed, self.tokens, self.width = observed, tokens, width
         self.decoded, self.carried = decoded, carried
         self.actions = ActionCodec(acted)

@@ -84,7 +84,9 @@ class RandomPolicy(Policy):
     def act(self, observations: Any, rows: Rows, memory: Any) -> tuple[Any, Any]:
         dice: list[Any] = [*memory] if memory else [None] * len(rows.step)
         for row in np.flatnonzero(rows.step == 0):
-            dice[row] = _Die(self.action_space, seed_of(self.seed, "policy", rows.episode[row]))
+            dice[row] = _Die(
+                self.action_space, seed_of(self.seed, "policy", int(rows.episode[row]))
+            )
         return np.stack([die.roll(self.repeat) for die in dice]), dice
 
 
@@ -136,7 +138,7 @@ class Scripted(Policy):
 
         rngs: list[Any] = [*memory] if memory else [None] * len(rows.step)
         for row in np.flatnonzero(rows.step == 0):
-            rngs[row] = np.random.default_rng(seed_of(self.seed, "policy", rows.episode[row]))
+            rngs[row] = np.random.default_rng(seed_of(self.seed, "policy", int(rows.episode[row])))
         batched = batch_space(self.observation_space, len(rows.step))
         pairs = zip(iterate(batched, observations), rngs, strict=True)
         actions = [self._checked(self.function(observation, rng)) for observation, rng in pairs]

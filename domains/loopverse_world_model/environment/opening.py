@@ -12,7 +12,6 @@ from loopverse.domain import Think
 from loopverse.errors import UserError
 from loopverse.training import load
 from loopverse_world_model.adapter import WorldModel
-from loopverse_world_model.beginnings import BEGINNINGS, beginnings_of, load_beginnings
 from loopverse_world_model.environments import LONGEST_EPISODE
 
 
@@ -55,13 +54,9 @@ def open_world(
     for name, number in (("loops", loops), ("max_steps", max_steps)):
         if number is not None and number < 1:
             raise UserError(f"{name} must be at least 1, got {number}")
-    beginnings = None
     if run is not None:
         loaded = load(run, checkpoint, device)
         model, typical = loaded.model, loaded.config.schedule.typical()
-        assets = loaded.folder.assets_path
-        if isinstance(model.adapter, WorldModel) and (assets / BEGINNINGS).exists():
-            beginnings = load_beginnings(assets, model.adapter.dynamics.observed)
     else:
         assert model is not None
         model, typical = model.to(device).eval(), model.core.config.loops
@@ -71,10 +66,8 @@ def open_world(
             f"{run or 'the model'} is of the domain {type(adapter).__name__}, expected one trained with "
             "domain=world_model"
         )
-    if beginnings is None:
-        beginnings = beginnings_of(adapter.source.records("train"))
     limit = max_steps or _usual_length(adapter.config.env)
-    return Opened(adapter, model.bind(loops or typical), beginnings, limit)
+    return Opened(adapter, model.bind(loops or typical), adapter.beginnings, limit)
 
 
 def _usual_length(env_id: str) -> int:

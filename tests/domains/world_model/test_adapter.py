@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 import torch
 from domains.world_model.models import WIDTH, adapter_of, make_model
@@ -12,10 +13,12 @@ from torch.distributions import Bernoulli, Normal
 
 from loopverse import LoopedModel
 from loopverse.depth import Full
+from loopverse.errors import UserError
 from loopverse.nn import CoreInput
 from loopverse_world_model import WorldModel, WorldModelConfig
 from loopverse_world_model.imagination import Imagination
 from loopverse_world_model.prediction import TransitionDistribution
+from loopverse_world_model.spaces import space_to_json
 
 
 def batch_of(model: LoopedModel, split: str = "valid", rows: int = 6) -> TensorDict:
@@ -57,6 +60,18 @@ def test_a_window_is_imagined_as_step_by_step(settings: dict[str, Any]) -> None:
                 assert torch.allclose(values.float(), decoded[path][:, step].float(), atol=1e-4)
             going = adapter.dynamics.chance_to_go_on(prediction.outputs)[:, step]
             assert torch.allclose(imagined.keep_going, going, atol=1e-5)
+
+
+def test_an_observation_called_as_another_part_is_refused() -> None:
+    space = gymnasium.spaces.Dict({"reward": gymnasium.spaces.Discrete(2)})
+    config = WorldModelConfig(
+        observation_space=space_to_json(space),
+        action_space=space_to_json(gymnasium.spaces.Discrete(2)),
+    )
+    with pytest.raises(
+        UserError, match=r"a part called 'reward'.*rename it in a gymnasium.Wrapper"
+    ):
+        WorldModel(config, WIDTH)
 
 
 def test_nothing_after_the_context_is_read() -> None:

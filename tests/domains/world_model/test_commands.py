@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from domains.world_model.toys import TOY
+from safetensors.torch import load_file
 
 from loopverse import compose, train
 from loopverse_world_model.commands import plan, solve
@@ -40,6 +42,20 @@ def test_a_plan_is_played_kept_and_told(run: Path, capsys: pytest.CaptureFixture
     again = plan.command([str(run), "--episodes", "3", *QUICK])
     assert again == 0
     assert json.loads((run / "plan.json").read_text())["returns"] == kept["returns"]
+
+
+def test_a_run_is_played_in_where_its_data_are_gone(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(config: object) -> None:
+        raise AssertionError("the data are asked for")
+
+    monkeypatch.setattr("loopverse_world_model.sources.open_source", gone)
+    env = gymnasium.make("loopverse/World-v0", run=run)
+    observation, _ = env.reset(seed=0)
+    kept = load_file(run / "assets" / "beginnings.safetensors")["value"]
+    assert any(np.array_equal(observation, first) for first in kept.numpy())
+    env.step(env.action_space.sample())
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from loopverse_world_model.environment.lanes import Chance, Lanes
 from loopverse_world_model.environment.opening import Opened
 from loopverse_world_model.environment.world import World
 from loopverse_world_model.imagination import Imagination
-from loopverse_world_model.registration import register_world
 
 BOTH = pytest.mark.parametrize("stochastic", [False, True])
 
@@ -432,13 +431,8 @@ def test_episodes_begin_where_episodes_began() -> None:
     assert {tuple(row) for row in seen.tolist()} == {(0, 1), (2, 3), (4, 5)}
 
 
-def test_the_world_is_registered_when_gymnasium_is_imported_later(tmp_path: Path) -> None:
-    code = (
-        "import sys, loopverse_world_model\n"
-        "assert 'gymnasium' not in sys.modules\n"
-        "import gymnasium\n"
-        "print(gymnasium.spec('loopverse/World-v0').entry_point)"
-    )
+def test_importing_the_package_is_enough_for_gymnasium_to_know_the_world(tmp_path: Path) -> None:
+    code = "import gymnasium; import loopverse_world_model; print(gymnasium.spec('loopverse/World-v0').entry_point)"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,
@@ -451,9 +445,7 @@ def test_the_world_is_registered_when_gymnasium_is_imported_later(tmp_path: Path
     assert done.stdout.strip() == "loopverse_world_model.environment:LoopedWorldEnv"
 
 
-def test_the_world_is_made_by_its_name_also_without_an_import_of_ours() -> None:
-    del gymnasium.registry["loopverse/World-v0"]
-    register_world()
+def test_the_world_is_made_by_its_name() -> None:
     model = make_model()
     env = gymnasium.make("loopverse_world_model:loopverse/World-v0", model=model, loops=1)
     assert isinstance(env.unwrapped, LoopedWorldEnv)
