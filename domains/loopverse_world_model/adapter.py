@@ -28,6 +28,7 @@ from loopverse_world_model.memory import Memory
 from loopverse_world_model.metrics import RootMeanError
 from loopverse_world_model.prediction import Origin, TransitionDistribution
 from loopverse_world_model.spaces import leaves_of, space_from_json
+from loopverse_world_model.terminal_value import Returns
 
 if TYPE_CHECKING:
     from loopverse_world_model.sources import Source
@@ -64,6 +65,7 @@ class WorldModel(DomainAdapter):
             anchored=config.predict == "change",
             decoded=config.imagine != "latent",
             carried=config.imagine != "markov",
+            value_steps=config.value_steps,
         )
         self.latent = None
         if config.decode == "deferred":
@@ -102,9 +104,10 @@ class WorldModel(DomainAdapter):
         def steps(number: int) -> int:
             return config.context - 1 + horizon_at(number, config.horizon, config.growth)
 
-        return windows.random(
+        batches = windows.random(
             batch_size, steps, seed=seed, start=start, rank=rank, world_size=world_size
         )
+        return batches if config.value_steps == 0 else self._with_returns(batches)
 
     def embed(self, batch: TensorDict) -> CoreInput:
         """The first step of every window, as the core reads it."""
@@ -132,7 +135,18 @@ class WorldModel(DomainAdapter):
             states = torch.stack([one.result.z.flatten(1) for one in thoughts], 1)
             penalty = deferred(states, features[:, 1:], cast(Tensor, batch["weights"]))
             outcome.penalty = penalty if outcome.penalty is None else outcome.penalty + penalty
+        value = self.dynamics.terminal_value
+        if self.training and value is not None:
+            penalty = value.loss(features, batch["return"], batch["return_known"])
+            outcome.penalty = penalty if outcome.penalty is None else outcome.penalty + penalty
         return outcome
+
+    def _with_returns(self, batches: Iterator[TensorDict]) -> Iterator[TensorDict]:
+        """Batches with the return that followed each observation, and whether it is known."""
+        returns = Returns.of(self.source.replay.records, self.config.value_steps)
+        for batch in batches:
+            value, known = returns.windows(batch["id"], batch["weights"].shape[1])
+            yield batch.update({"return": value, "return_known": known})
 
     def _imagined(
         self, think: Think, batch: TensorDict, features: Float[Tensor, "b t f"]

@@ -45,6 +45,8 @@ class WorldModelConfig:
             are hardly learned) to 1 (the squared error).
         end_weight: how often it counts in training whether an episode goes on. Ends are rare, and what
             they depend on may matter to nothing else, such as where a cart runs off its track.
+        value_steps: learn the return of the next so many steps, as episodes of the data went on, which
+            planners add to the end of a plan; 0: do not.
         tokens: units of the state of one environment step.
         observation_space: filled in: what is observed, so that a model loads without its environment.
         action_space: filled in: what can be done.
@@ -73,6 +75,7 @@ class WorldModelConfig:
     symlog: bool = False
     beta: float = 0.5
     end_weight: float = 10.0
+    value_steps: int = 0
     tokens: int = 1
     observation_space: str = ""
     action_space: str = ""
@@ -93,6 +96,11 @@ class WorldModelConfig:
                 "domain.imagine=markov remembers nothing of a step but what it observed last, so it needs "
                 f"domain.context=1, got {self.context}: choose domain.imagine=decoded to read more of them"
             )
+        if self.value_steps and self.imagine == "latent":
+            raise ValueError(
+                f"domain.value_steps={self.value_steps} values what a step decoded, and domain.imagine=latent "
+                "decodes nothing: choose domain.imagine=decoded or markov with it"
+            )
         for name in ("hold", "transitions", "num_envs", "context", "horizon", "tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"domain.{name} must be at least 1, got {getattr(self, name)}")
@@ -103,6 +111,7 @@ class WorldModelConfig:
             "smooth_weight",
             "smooth_limit",
             "end_weight",
+            "value_steps",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"domain.{name} must not be negative, got {getattr(self, name)}")

@@ -18,6 +18,7 @@ from loopverse_world_model.leaves import LeafModel, VectorLeaf, build_leaf
 from loopverse_world_model.memory import Memory
 from loopverse_world_model.prediction import Origin, TransitionDistribution
 from loopverse_world_model.spaces import Leaf
+from loopverse_world_model.terminal_value import Returns, TerminalValue
 
 REWARD, CONTINUE = "reward", "continue"
 """Names of the parts that are no leaves of the observation."""
@@ -40,6 +41,7 @@ class Dynamics(nn.Module):
         anchored: predict the change since the last observation.
         decoded: an imagined step reads the observation imagined before it.
         carried: a step reads the state that the one before it left, and starts from it.
+        value_steps: of the return that a terminal value is learned from; 0: there is none.
 
     Raises:
         UserError: a part of the observation is called as one of the other parts of a transition.
@@ -57,6 +59,7 @@ class Dynamics(nn.Module):
         anchored: bool,
         decoded: bool,
         carried: bool,
+        value_steps: int,
     ) -> None:
         super().__init__()
         taken = {REWARD, CONTINUE} & {leaf.path for leaf in observed}
@@ -81,6 +84,8 @@ class Dynamics(nn.Module):
         self.blind = None if decoded else nn.Parameter(torch.zeros(tokens, width))
         self.act = nn.Linear(self.actions.width, total)
         self.recall = nn.Linear(width, width, bias=False) if carried else None
+        self.value_steps = value_steps
+        self.terminal_value = TerminalValue(self.num_features) if value_steps else None
 
     @property
     def device(self) -> torch.device:
@@ -267,3 +272,5 @@ class Dynamics(nn.Module):
         last = torch.ones_like(episode, dtype=torch.bool)
         last[:-1] = episode[1:] != episode[:-1]
         self.reward.fit(records["reward"][~last], episode[~last])
+        if self.terminal_value is not None:
+            self.terminal_value.fit(Returns.of(records, self.value_steps))

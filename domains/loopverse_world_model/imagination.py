@@ -1,5 +1,6 @@
 """Steps of the environment, observed or imagined: the outer loop's one step, for every use."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from jaxtyping import Float
@@ -65,6 +66,12 @@ class Imagination:
     def observe(self, memory: Memory, observation: TensorDict) -> Memory:
         """Tell every row what it sees now: raw leaves, `[n ...]`."""
         return self.dynamics.observe(memory, observation)
+
+    @property
+    def terminal_value(self) -> Callable[[Memory], Float[Tensor, " n"]] | None:
+        """The return to be expected after what was imagined; None: the model was not trained to say."""
+        value = self.dynamics.terminal_value
+        return None if value is None else lambda memory: value(memory.seen)
 
     def step(
         self, memory: Memory, action: Float[Tensor, "n a"], outer: float = 0.0

@@ -26,6 +26,7 @@ USUAL = (
     "domain.imagine=markov",
     "domain.horizon=3",
     "domain.end_weight=100",
+    "domain.value_steps=50",
     "schedule=constant",
     "core.loops=2",
     "optimizer.lr=0.003",

@@ -78,7 +78,7 @@ class PlanningPolicy(Policy):
             for loops in (planner.loops or trained, planner.elite_loops)
         )
         assert cheap is not None
-        self.world = World(cheap, codec.width, codec.sizes, careful)
+        self.world = World(cheap, codec.width, codec.sizes, careful, self.usual.terminal_value)
 
     @property
     def name(self) -> str:

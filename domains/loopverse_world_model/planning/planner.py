@@ -1,6 +1,7 @@
 """What all planners share: candidates are imagined, valued, and searched among."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -46,12 +47,14 @@ class World:
         width: numbers of an encoded action.
         sizes: how many values each category of it has; None: numbers in [-1, 1].
         carefully: one step, as the best candidates are imagined again; None: they are not.
+        terminal_value: the return to be expected after the end of a plan, of each row; None: it is unknown.
     """
 
     imagine: Imagine
     width: int
     sizes: tuple[int, ...] | None = None
     carefully: Imagine | None = None
+    terminal_value: Callable[[Any], Float[Tensor, " m"]] | None = None
 
 
 @dataclass
@@ -205,33 +208,38 @@ class Planner(ABC):
         self, tried: Float[Tensor, "n k h a"], world: World, memory: Rows
     ) -> tuple[Float[Tensor, "n e h a"], Float[Tensor, "n e"]]:
         """The elites, best first, and their values."""
-        values = value(world.imagine, memory, tried, self.discount)
+        values = value(world.imagine, memory, tried, self.discount, world.terminal_value)
         if world.carefully is None:
             return _top(tried, values, self.elites)
         shortlist, _ = _top(tried, values, min(SHORTLIST * self.elites, tried.shape[1]))
-        values = value(world.carefully, memory, shortlist, self.discount)
+        values = value(world.carefully, memory, shortlist, self.discount, world.terminal_value)
         return _top(shortlist, values, self.elites)
 
 
 def value(
-    imagine: Imagine, memory: Rows, actions: Float[Tensor, "n k h a"], discount: float
+    imagine: Imagine,
+    memory: Rows,
+    actions: Float[Tensor, "n k h a"],
+    discount: float,
+    terminal_value: Callable[[Any], Tensor] | None = None,
 ) -> Float[Tensor, "n k"]:
     """What plans are expected to bring: rewards, each times the chance that the episode gets there.
 
-    `sum_t discount^t r_t prod_{s<t} c_s`, with `c` the probability that a step does not end the
-    episode: the reward of the step that ends it still counts.
+    `sum_t w_t r_t + w_h v`, with `w_t = discount^t prod_{s<t} c_s` and `c` the probability that a step
+    does not end the episode: the reward of the step that ends it still counts. `v` is the terminal
+    value, if there is one.
     """
     rows, candidates, steps, _ = actions.shape
     memory = memory.repeat(candidates)
     by_step = actions.permute(2, 0, 1, 3).reshape(steps, rows * candidates, -1)
-    total = weight = None
-    for step, action in enumerate(by_step.unbind()):
-        memory, reward, keep_going = imagine(memory, action)
-        total = reward if total is None or weight is None else torch.addcmul(total, weight, reward)
-        if step < steps - 1:
-            keep_going = keep_going if discount == 1 else keep_going * discount
-            weight = keep_going if weight is None else weight * keep_going
-    assert total is not None  # a plan has at least one step
+    memory, total, weight = imagine(memory, by_step[0])
+    for action in by_step[1:].unbind():
+        weight = weight if discount == 1 else weight * discount
+        memory, reward, going = imagine(memory, action)
+        total = torch.addcmul(total, weight, reward)
+        weight = weight * going
+    if terminal_value is not None:
+        total = torch.addcmul(total, weight, terminal_value(memory), value=discount)
     return torch.where(total.isfinite(), total, LEAST).view(rows, candidates)
 
 

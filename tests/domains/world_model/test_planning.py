@@ -120,14 +120,20 @@ def test_what_comes_after_an_end_counts_for_nothing() -> None:
     def imagine(memory: States, action: Tensor) -> tuple[States, Tensor, Tensor]:
         return memory, action[:, 0], action[:, 1]
 
-    plans = torch.rand(2, 3, 4, 2)
-    found = value(imagine, States(torch.zeros(2)), plans, 0.9)
+    def terminal(memory: States) -> Tensor:
+        return memory.x
+
+    plans, later = torch.rand(2, 3, 4, 2), torch.tensor([2.0, -1.0])
+    found = value(imagine, States(later), plans, 0.9)
+    beyond = value(imagine, States(later), plans, 0.9, terminal)
     for row, candidate in np.ndindex(2, 3):
         going, total = 1.0, 0.0
         for step, (reward, goes_on) in enumerate(plans[row, candidate].tolist()):
             total += 0.9**step * going * reward
             going *= goes_on
         assert float(found[row, candidate]) == pytest.approx(total, rel=1e-5)
+        total += 0.9**4 * going * float(later[row])
+        assert float(beyond[row, candidate]) == pytest.approx(total, rel=1e-4)
 
 
 @pytest.mark.parametrize("planner", NUMBERS, ids=lambda planner: type(planner).__name__)
@@ -284,5 +290,6 @@ def test_a_policy_acts_in_a_batch_as_alone_and_forgets_an_episode_that_is_over()
             assert planner.before.warm.tolist() == [at > 0 for at in step]
         for row in range(len(playing)):
             rows = Rows(np.array(episode[row : row + 1]), np.array(step[row : row + 1]))
-            action, alone[row] = policy.act(seen[row : row + 1], rows, alone[row])
+            before = alone[row] if step[row] else None
+            action, alone[row] = policy.act(seen[row : row + 1], rows, before)
             assert np.allclose(action[0], actions[row], atol=1e-4), (step, row)
