@@ -1,4 +1,4 @@
-"""How fast a probabilistic-ensemble planner learns: PETS of mbrl-lib, with the library's own settings.
+"""How fast a probabilistic-ensemble planner learns: PETS of mbrl-lib, with the settings of its tutorial.
 
 Beside `loopverse solve`. mbrl-lib pins a Hydra that Python 3.11 cannot load, so it has an environment of its own:
 
@@ -81,7 +81,7 @@ def _learn(
     agent = mbrl.planning.create_trajectory_optim_agent_for_model(
         imagined, cfg.algorithm.agent, num_particles=20
     )
-    trainer = mbrl.models.ModelTrainer(model, optim_lr=7.5e-4, weight_decay=3e-5)
+    trainer = mbrl.models.ModelTrainer(model, optim_lr=1e-3, weight_decay=5e-5)
     began, worked = time.perf_counter(), time.process_time()
     random = mbrl.planning.RandomAgent(env)
     mbrl.util.common.rollout_agent_trajectories(env, 200, random, {}, replay_buffer=replay)
@@ -90,13 +90,12 @@ def _learn(
     while len(returns) < trials and not _reached(returns, window, settings["target"]):
         observation, _ = env.reset()
         agent.reset()
+        with contextlib.redirect_stdout(io.StringIO()):
+            mbrl.util.common.train_model_and_save_model_and_data(
+                model, trainer, cfg.overrides, replay, work_dir=folder
+            )
         total, over = 0.0, False
         while not over:
-            if planned % cfg.overrides.freq_train_model == 0:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    mbrl.util.common.train_model_and_save_model_and_data(
-                        model, trainer, cfg.overrides, replay, work_dir=folder
-                    )
             stepped = mbrl.util.common.step_env_and_add_to_buffer(
                 env, observation, agent, {}, replay
             )
@@ -118,7 +117,7 @@ def _env(task: str) -> Any:
 
 
 def _config(learned_rewards: bool) -> Any:
-    """mbrl-lib's own settings of PETS for its CartPole: `examples/conf` of version 0.2.0."""
+    """Those of mbrl-lib's tutorial on PETS and CartPole, `notebooks/pets_example.ipynb`."""
     return OmegaConf.create(
         {
             "device": "cpu",
@@ -126,15 +125,14 @@ def _config(learned_rewards: bool) -> Any:
                 "_target_": "mbrl.models.GaussianMLP",
                 "_recursive_": False,  # as in the Hydra that it pins
                 "device": "cpu",
-                "num_layers": 4,
+                "num_layers": 3,
                 "in_size": "???",
                 "out_size": "???",
-                "ensemble_size": 7,
+                "ensemble_size": 5,
                 "hid_size": 200,
                 "deterministic": False,
-                "propagation_method": "random_model",
-                "learn_logvar_bounds": False,
-                "activation_fn_cfg": {"_target_": "torch.nn.SiLU"},
+                "propagation_method": "fixed_model",
+                "activation_fn_cfg": {"_target_": "torch.nn.LeakyReLU", "negative_slope": 0.01},
             },
             "algorithm": {
                 "normalize": True,
@@ -153,7 +151,7 @@ def _config(learned_rewards: bool) -> Any:
                         "_target_": "mbrl.planning.CEMOptimizer",
                         "num_iterations": 5,
                         "elite_ratio": 0.1,
-                        "population_size": 350,
+                        "population_size": 500,
                         "alpha": 0.1,
                         "lower_bound": "???",
                         "upper_bound": "???",
@@ -166,14 +164,10 @@ def _config(learned_rewards: bool) -> Any:
             "overrides": {
                 "trial_length": 200,
                 "num_steps": 5000,
-                "num_elites": 5,
-                "model_lr": 7.5e-4,
-                "model_wd": 3e-5,
-                "model_batch_size": 256,
-                "validation_ratio": 0,
-                "freq_train_model": 50,
-                "patience": 25,
-                "num_epochs_train_model": 25,
+                "model_batch_size": 32,
+                "validation_ratio": 0.05,
+                "patience": 50,
+                "num_epochs_train_model": 50,
             },
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from tensordict import TensorDict
 
 from loopverse.domain import Split
@@ -80,6 +81,7 @@ def open_source(config: WorldModelConfig) -> Source:
             repeat=config.hold,
             num_envs=config.num_envs,
             seed=config.data_seed,
+            console=Console(stderr=True),
         )
     if config.episodes:
         replay = replay.first(config.episodes)
