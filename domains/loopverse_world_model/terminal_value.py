@@ -7,9 +7,13 @@ from jaxtyping import Bool, Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
 
-from loopverse_world_model.statistics import spread
-
 HIDDEN = 64
+EXPECTILE = 0.9
+"""Of returns: 0.5 would be their mean, 1 the largest."""
+OPTIMISM = 0.05
+"""How much it counts that where nothing was seen, the largest return may be had."""
+ELSEWHERE = 1.5
+"""So many times as far from the mean as what was seen, at most."""
 
 
 @dataclass
@@ -69,18 +73,20 @@ class TerminalValue(nn.Module):
 
     A plan is short, and what it does not see it does not care for: two plans along which a pole stays
     up are worth the same, though one ends at the edge of the track. How episodes went on from such
-    observations says more. It is the value of whoever played, and so a lower bound for a better
-    planner; it rises with the episodes. The network is one of its own and passes no gradient on to the
-    features that it reads: nothing else is learned differently for it. Source: returns of a behaviour
-    policy as terminal value, Argenson & Dulac-Arnold 2020 (2008.05556, section 4); a learned value at
-    the end of a plan, Lowrey et al. 2018 (1811.01848, eq. 3).
+    observations says more. Some of those who played them did worse than a planner will, so what is
+    learned is an upper expectile of the returns and not their mean. It stays between the smallest
+    and the largest that were seen, and tends to the largest away from what was seen, or a planner
+    would shun what it does not know. The network is one of its own and passes no gradient on to the
+    features that it reads: nothing else is learned differently for it. Sources: a learned value
+    at the end of a plan, Lowrey et al. 2018 (1811.01848, eq. 3), of truncated returns, Argenson &
+    Dulac-Arnold 2020 (2008.05556, section 4); expectiles, Kostrikov et al. 2021 (2110.06169, eq. 5).
 
     Args:
         num_features: numbers that are read of an observation.
     """
 
-    mean: Tensor
-    std: Tensor
+    low: Tensor
+    high: Tensor
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
@@ -88,11 +94,11 @@ class TerminalValue(nn.Module):
             *(nn.Linear(num_features, HIDDEN), nn.SiLU()),
             *(nn.Linear(HIDDEN, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1)),
         )
-        for name, value in (("mean", 0.0), ("std", 1.0)):
+        for name, value in (("low", 0.0), ("high", 1.0)):
             self.register_buffer(name, torch.full((1,), value), persistent=False)
 
     def forward(self, features: Float[Tensor, "*batch f"]) -> Float[Tensor, "*batch"]:
-        return self.network(features)[..., 0].float() * self.std + self.mean
+        return self.low + self._share(features) * (self.high - self.low)
 
     def loss(
         self,
@@ -100,14 +106,26 @@ class TerminalValue(nn.Module):
         value: Float[Tensor, "*batch"],
         known: Bool[Tensor, "*batch"],
     ) -> Tensor:
-        """Squared error in standard deviations, a mean over what is known."""
-        squares = ((self(features.detach()) - value) / self.std).square() * known
-        return squares.sum() / known.sum().clamp(min=1)
+        """`mean |tau - 1(u < 0)| u^2`, `u` what is missed as a share of the range, where that is known.
+
+        And a little for optimism: features that occurred, but not together, and farther out.
+        """
+        seen = features.detach()
+        missed = (value - self.low) / (self.high - self.low) - self._share(seen)
+        weight = torch.where(missed < 0, 1 - EXPECTILE, EXPECTILE)
+        loss = (weight * missed.square() * known).sum() / known.sum().clamp(min=1)
+        mixed = seen.flatten(0, -2)
+        mixed = ELSEWHERE * mixed.gather(0, torch.rand_like(mixed).argsort(0))
+        return loss + OPTIMISM * (1 - self._share(mixed)).square().mean()
 
     def fit(self, returns: Returns) -> None:
-        """Take the scale of the data."""
-        if not bool(returns.known.any()):
+        """Take the range of the data."""
+        seen = returns.value[returns.known]
+        if len(seen) == 0:
             return
-        found = spread(returns.value[returns.known][:, None])
-        self.mean.copy_(found.mean)
-        self.std.copy_(found.std)
+        self.low.fill_(seen.min())
+        self.high.fill_(torch.maximum(seen.max(), seen.min() + 1e-3))
+
+    def _share(self, features: Tensor) -> Tensor:
+        """Where in the range of the data the value is."""
+        return self.network(features)[..., 0].float().sigmoid()

@@ -26,7 +26,6 @@ USUAL = (
     "domain.imagine=markov",
     "domain.horizon=3",
     "domain.end_weight=100",
-    "domain.value_steps=50",
     "schedule=constant",
     "core.loops=2",
     "optimizer.lr=0.003",
@@ -259,7 +258,7 @@ def _parser() -> Parser:
         "Learn to act in an environment from nothing: play at random, train a world model, plan in what it "
         "imagines to play more, and again, until the target is reached. Give the folder to go on.",
         {
-            "loopverse solve CartPole-v1 --target 475": "until the pole stays up",
+            "loopverse solve CartPole-v1 --target 475 domain.value_steps=50": "until the pole stays up",
             "loopverse solve Pendulum-v1 --target -200 --iterations 12": "twelve rounds at most",
             "loopverse solve runs/solve-CartPole-v1-...": "go on after a kill",
         },
