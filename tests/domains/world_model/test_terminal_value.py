@@ -14,7 +14,7 @@ from loopverse.depth import Full
 from loopverse_world_model import WorldModelConfig
 from loopverse_world_model.planning import CategoricalCEM
 from loopverse_world_model.planning.agent import PlanningPolicy
-from loopverse_world_model.terminal_value import Returns
+from loopverse_world_model.terminal_value import Returns, TerminalValue
 
 
 def episodes(lengths: list[int], terminated: list[bool], seed: int) -> TensorDict:
@@ -80,22 +80,43 @@ def test_a_terminal_value_teaches_the_rest_of_the_network_nothing() -> None:
     assert all(bool(gradient.any()) for gradient in given.values())
 
 
-def test_the_return_that_follows_an_observation_is_learned() -> None:
-    """In a world whose reward is what is observed first, where that stays as it is."""
-    model = make_model("vector", imagine="markov", value_steps=5)
-    terminal_value = adapter_of(model).dynamics.terminal_value
-    assert terminal_value is not None
-    features = torch.randn(256, adapter_of(model).dynamics.num_features)
-    returns = Returns(5 * features[:, 0], torch.ones(256).bool(), torch.zeros(256).long())
-    terminal_value.fit(returns)
-    optimizer = torch.optim.Adam(terminal_value.parameters(), 1e-2)
-    for _ in range(150):
+def test_the_upper_returns_are_learned_and_hope_where_nothing_was_seen() -> None:
+    """Two places: from the one, half of the episodes brought 10 and half 50; from the other, all 0."""
+    torch.manual_seed(0)
+    value = TerminalValue(2)
+    places = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).repeat_interleave(64, 0)
+    seen = places + 0.1 * torch.randn(128, 2)
+    brought = torch.cat([torch.tensor([10.0, 50.0]).repeat(32), torch.zeros(64)])
+    known = torch.ones(128, dtype=torch.bool)
+    value.fit(Returns(brought, known, torch.zeros(128).long()))
+    optimizer = torch.optim.Adam(value.parameters(), 3e-3)
+    for _ in range(600):
         optimizer.zero_grad()
-        terminal_value.loss(features, returns.value, returns.known).backward()
+        value.loss(seen, brought, known).backward()
         optimizer.step()
     with torch.no_grad():
-        error = (terminal_value(features) - returns.value).square().mean().sqrt()
-    assert float(error) < 0.5
+        several, nothing, unseen = value(torch.tensor([[-1.0, -1.0], [1.0, 1.0], [-1.5, 1.5]]))
+    # The expectile of two returns: 0.9 (50 - v) = 0.1 (v - 10).
+    assert float(several) == pytest.approx(46, abs=2.5)
+    assert float(nothing) < 5
+    assert float(unseen) > 35
+    far = value(100 * torch.randn(50, 2)).detach()
+    assert bool((far >= 0).all())
+    assert bool((far <= 50).all())
+
+
+def test_what_is_not_known_is_not_learned_from() -> None:
+    value = TerminalValue(2)
+    seen, brought = torch.randn(6, 2), torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 900.0])
+    known = torch.tensor([True] * 5 + [False])
+    value.fit(Returns(brought, known, torch.zeros(6).long()))
+    assert (float(value.low), float(value.high)) == (1, 5)
+    losses = []
+    for last in (900.0, -900.0):
+        torch.manual_seed(0)
+        brought[-1] = last
+        losses.append(float(value.loss(seen, brought, known).detach()))
+    assert losses[0] == losses[1]
 
 
 def test_a_planner_is_told_of_a_terminal_value_where_one_was_trained() -> None:
