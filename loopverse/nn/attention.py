@@ -59,16 +59,18 @@ class Attention(nn.Module):
             q, k = q + self.q_bias.to(q.dtype), k + self.k_bias.to(k.dtype)
         q = rotate(self.q_norm(q), context.cos, context.sin)
         k = rotate(self.k_norm(k), context.cos, context.sin)
-        if context.cache is not None:
-            k, v = context.cache.update(slot, k, v)
+        k, v = context.keys(slot, k, v)
+        packing = context.packing
         read = F.scaled_dot_product_attention(
-            q,
+            q if packing is None else packing.spread(q),
             k,
             v,
             attn_mask=context.mask,
             is_causal=context.causal and context.mask is None and length > 1,
             enable_gqa=self.num_heads != self.num_kv_heads,
         )
+        if packing is not None:
+            return packing.collect(read)
         return read.transpose(1, 2).reshape(batch, length, -1)
 
     def _alone(self, length: int, context: Context) -> bool:
@@ -77,7 +79,8 @@ class Attention(nn.Module):
         Not where queries and keys have parameters of their own: those must get their zero gradient.
         """
         learned = self.q_bias is not None or isinstance(self.q_norm, RMSNorm)
-        return length == 1 and context.cache is None and not learned
+        alone = context.cache is None and context.own is None
+        return length == 1 and alone and not learned
 
     def _to_every_head(self, v: Float[Tensor, "b t n"]) -> Float[Tensor, "b t d"]:
         """The values, once for every query head that reads them."""
