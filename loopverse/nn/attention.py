@@ -60,17 +60,16 @@ class Attention(nn.Module):
         q = rotate(self.q_norm(q), context.cos, context.sin)
         k = rotate(self.k_norm(k), context.cos, context.sin)
         k, v = context.keys(slot, k, v)
-        packing = context.packing
+        if context.packing is not None:
+            return context.packing.read(q, k, v, context.mask, context.causal)
         read = F.scaled_dot_product_attention(
-            q if packing is None else packing.spread(q),
+            q,
             k,
             v,
             attn_mask=context.mask,
             is_causal=context.causal and context.mask is None and length > 1,
             enable_gqa=self.num_heads != self.num_kv_heads,
         )
-        if packing is not None:
-            return packing.collect(read)
         return read.transpose(1, 2).reshape(batch, length, -1)
 
     def _alone(self, length: int, context: Context) -> bool:

@@ -18,7 +18,7 @@ class Context:
     Attributes:
         cos, sin: rotary angles, `[b 1 t h]`, or `[1 1 t h]` when all rows have the same positions; of
             packed units `[1 1 N h]`.
-        causal: whether plain causal attention applies; only read where `mask` is None.
+        causal: no unit reads farther than itself; without a mask, plain causal attention.
         mask: true where a query may read a key, or what to add to the logits.
         cond: condition of a row, for adaptive norms; of packed units, of each of them.
         cache: keys and values of earlier calls.
@@ -48,7 +48,8 @@ class Context:
         if active is None:
             return self
         if active.units is not None:
-            return self._packed(Packing.of(active), active)
+            past = 0 if self.cache is None else self.cache.length
+            return self._packed(Packing.of(active, past), active)
         if self.own is not None:
             self.own.follow(active.rows)
         return replace(
@@ -95,7 +96,6 @@ class Context:
             self,
             cos=self.cos[batch, 0, units][None, None],
             sin=self.sin[batch, 0, units][None, None],
-            causal=False,
             mask=self._packed_mask(packing, rows),
             cond=None if self.cond is None else self.cond[rows][None],
             rows=packing.rows,
@@ -123,7 +123,6 @@ class Context:
             self,
             cos=cos,
             sin=sin,
-            causal=False,
             mask=packing.mask(allowed, cos.dtype),
             cond=None if self.cond is None else self.cond[rows][None],
             rows=packing.rows,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from loopverse.depth import Active
 
@@ -22,6 +23,7 @@ class Packing:
         units: position of each unit in its row, `[N]`.
         slots: where each unit goes in the padded queries, `[N]`, a number below `n * width`.
         width: units of the fullest row.
+        reach: keys that the queries of each quarter of the padded tensor may read, if causal.
     """
 
     rows: Int[Tensor, " n"]
@@ -29,10 +31,11 @@ class Packing:
     units: Int[Tensor, " N"]
     slots: Int[Tensor, " N"]
     width: int
+    reach: list[int]
 
     @classmethod
-    def of(cls, active: Active) -> "Packing":
-        """For units that are in order of row and position."""
+    def of(cls, active: Active, past: int = 0) -> "Packing":
+        """For units in order of row and position, with so many keys before the first position."""
         assert active.units is not None
         rows, local, counts = torch.unique_consecutive(
             active.rows, return_inverse=True, return_counts=True
@@ -40,7 +43,37 @@ class Packing:
         first = counts.cumsum(0) - counts
         place = torch.arange(len(local), device=local.device) - first[local]
         width = int(counts.max())
-        return cls(rows, local, active.units, local * width + place, width)
+        quarter = -(-width // 4)
+        farthest = torch.zeros(-(-width // quarter), dtype=torch.long, device=local.device)
+        farthest = farthest.scatter_reduce(0, place // quarter, active.units, "amax")
+        reach = (farthest + 1 + past).tolist()
+        return cls(rows, local, active.units, local * width + place, width, reach)
+
+    def read(
+        self,
+        q: Float[Tensor, "1 h N c"],
+        k: Float[Tensor, "n g s c"],
+        v: Float[Tensor, "n g s c"],
+        mask: Float[Tensor, "n 1 k s"] | None,
+        causal: bool,
+    ) -> Float[Tensor, "1 N d"]:
+        """What the heads of each unit read, side by side."""
+        queries, grouped = self.spread(q), q.shape[1] != k.shape[1]
+        if not causal or mask is None:
+            read = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, enable_gqa=grouped)
+            return self._collect(read)
+        size = -(-self.width // 4)
+        parts = [
+            F.scaled_dot_product_attention(
+                queries[:, :, i * size : (i + 1) * size],
+                k[:, :, :reach],
+                v[:, :, :reach],
+                attn_mask=mask[:, :, i * size : (i + 1) * size, :reach],
+                enable_gqa=grouped,
+            )
+            for i, reach in enumerate(self.reach)
+        ]
+        return self._collect(torch.cat(parts, 2))
 
     def spread(self, x: Float[Tensor, "1 h N c"]) -> Float[Tensor, "n h k c"]:
         """Units by row, padded with zeros."""
@@ -49,7 +82,7 @@ class Packing:
         padded = padded.index_copy(0, self.slots, x[0].transpose(0, 1))
         return padded.view(-1, self.width, heads, channels).transpose(1, 2)
 
-    def collect(self, x: Float[Tensor, "n h k c"]) -> Float[Tensor, "1 N d"]:
+    def _collect(self, x: Float[Tensor, "n h k c"]) -> Float[Tensor, "1 N d"]:
         """The reverse, with the heads of a unit side by side."""
         return x.transpose(1, 2).flatten(2).flatten(0, 1)[self.slots][None]
 

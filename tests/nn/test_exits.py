@@ -30,7 +30,9 @@ class Scripted(Halting):
     def begin(self, z: Tensor) -> dict[str, Tensor]:
         return {"when": self.table}
 
-    def update(self, memory: dict[str, Tensor], before: Tensor, after: Tensor, i: int, *_: Any) -> Any:
+    def update(
+        self, memory: dict[str, Tensor], before: Tensor, after: Tensor, i: int, *_: Any
+    ) -> Any:
         assert memory["when"].shape == after.shape[:2]
         return memory, memory["when"] <= i + 1
 
@@ -104,9 +106,7 @@ def test_a_batch_equals_each_row_alone(name: str, kv: str, case: Case) -> None:
 @pytest.mark.parametrize("name", CORES)
 @examples(12)
 @given(case=cases())
-def test_what_is_computed_does_not_depend_on_what_is_packed(
-    name: str, case: Case
-) -> None:
+def test_what_is_computed_does_not_depend_on_what_is_packed(name: str, case: Case) -> None:
     found = []
     usual = roster.PACKED_BELOW
     for below in (0.0, 0.6, 1.1):
