@@ -123,8 +123,7 @@ class LeavingRoster(Roster):
 
     def _without_halted(self, z: Tensor) -> Tensor:
         """The state of the units that are computed in the next loop."""
-        rows, length = self._halted.shape
-        done = self._halted.all(dim=1)
+        length, done = self._shape[1], self._halted.all(dim=1)
         if self._packed or (self._splits and self._packing_pays(done)):
             return self._pack(z)
         if bool(done.any()):
