@@ -1,7 +1,7 @@
 """Rules that decide when a unit (a token, a transition) has looped enough."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -11,13 +11,22 @@ from torch.distributions import Distribution
 
 @dataclass(eq=False)
 class Active:
-    """The units that a step computes.
+    """The units that a step computes: whole rows, or units of rows side by side.
 
     Attributes:
-        rows: positions in the batch of the rows at hand, `[n]`.
+        rows: positions in the batch of the rows at hand, `[n]`, ascending; with `units`, of each of them.
+        units: positions in their rows of the units at hand, `[N]`, whose state is `[1 N d]`; None: the
+            rows are whole, and the state is `[n t d]`.
+        halted: units of whole rows that have halted: what is computed of them does not count, and
+            others read the keys that they left. None: there are none.
+        whole: the states of all units of the rows in which there are such units, `[n t d]`, from those
+            of the units at hand.
     """
 
     rows: Tensor
+    units: Tensor | None = None
+    halted: Tensor | None = None
+    whole: Callable[[Tensor], Tensor] | None = None
 
 
 Read = Callable[[Tensor], Distribution]
@@ -28,14 +37,36 @@ Memory = dict[str, Tensor]
 """What a rule remembers between loops: tensors whose first axis is the rows still in the loop."""
 
 
+KEYS = ("copy", "exact", "last", "first")
+
+
 @dataclass
 class Halting:
-    """When to stop. Subclasses are group `halting`; they hold settings, never the last batch."""
+    """When to stop. Subclasses are group `halting`; they hold settings, never the last batch.
 
+    Attributes:
+        kv: what units that go on read of a unit that has halted, and later ones of it in a cache:
+            "copy": for every loop that it did not run, the keys and values of its last one. "exact": its
+            state is read again in every loop, as in a loop that computes all units: nothing is
+            saved for units that halt before the others of their row, and in a cache only what no
+            later unit asks for. "last": as "copy", and a cache holds the last loop's alone, for all loops.
+            "first": those of the first loop, in all loops, halted or not (Bae et al. 2025,
+            2507.10524, section 2.2).
+    """
+
+    kv: str = field(default="copy", kw_only=True)
+    per_unit: ClassVar[bool] = True
+    """Whether a unit stops by itself; otherwise all units of a row stop together."""
+    damping: ClassVar[float] = 0.0
     adaptive: ClassVar[bool] = False
     """Whether `update` must be called after every loop. Only adaptive rules wait for the device."""
     learned: ClassVar[bool] = False
     """Whether the rule reads a trained head."""
+
+    @property
+    def splits_rows(self) -> bool:
+        """Whether units leave the loop while others of their row go on."""
+        return self.adaptive and self.per_unit and self.kv != "exact"
 
     def head(self, width: int) -> nn.Module | None:
         """The rule's trained part, `[b t d] -> logits [b t]`, owned by the model."""
@@ -103,6 +134,10 @@ class FixedPoint(Halting):
             raise ValueError(f"halting.min_loops must be at least 1, got {self.min_loops}")
         if self.per not in ("unit", "sequence"):
             raise ValueError(f'halting.per must be "unit" or "sequence", got "{self.per}"')
+
+    @property
+    def per_unit(self) -> bool:
+        return self.per == "unit"
 
     def update(
         self,

@@ -16,12 +16,13 @@ class Step(Protocol):
     """One loop: reads the state of the active rows and returns the next one."""
 
     def __call__(self, z: Tensor, i: int, active: Active | None, /) -> Tensor:
-        """Map `z [n t d]` to the next state of the same shape.
+        """Map `z [n t d]`, or `[1 N d]` of units side by side, to the next state of the same shape.
 
         Args:
-            z: state of the rows at hand.
+            z: state of the units at hand.
             i: index of the loop, from 0.
-            active: which rows of the batch these are; None means all, in order.
+            active: which units of the batch these are; None means all, in order. The same object
+                as long as they are the same.
         """
         ...
 
@@ -33,6 +34,8 @@ def iterate(
     *,
     read: ReadActive | None = None,
     tap: Callable[[int, Tensor], None] | None = None,
+    absent: Tensor | None = None,
+    packs: bool = False,
 ) -> LoopResult:
     """Apply `step` again and again, as `plan` says.
 
@@ -42,7 +45,10 @@ def iterate(
         plan: how deep, when to stop, how to differentiate.
         read: turns the state of the active rows into the domain's predictive distribution, for rules
             that look at it.
-        tap: called once after each loop with its index and the state of the rows that go on.
+        tap: called once after each loop with its index and the state of the units that go on.
+        absent: units that are only padding, `[b t]`: an adaptive rule does not wait for them.
+        packs: whether `step` and `read` take units of rows side by side, so that units that have halted
+            need not be computed along with the others of their row.
 
     Returns:
         The final state, with the depth that each unit got. A rule that never fired is a false in
@@ -52,7 +58,7 @@ def iterate(
     if torch.is_grad_enabled():
         plan.check_gradient()  # it may have been made where no gradient was recorded
         gradient = plan.gradient
-    roster = roster_for(z, plan)
+    roster = roster_for(z, plan, absent, packs)
     one_loop = gradient.wrap(step)
     states: list[Tensor] = []
     num_seen = 0

@@ -50,8 +50,11 @@ class Modulation(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, cond: Float[Tensor, "b d"]) -> tuple[Tensor, Tensor, Tensor]:
-        shift, scale, gate = self.linear(F.silu(cond))[:, None].chunk(3, dim=-1)
+    def forward(
+        self, cond: Float[Tensor, "b d"] | Float[Tensor, "1 n d"]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        of_units = cond if cond.ndim == 3 else cond[:, None]
+        shift, scale, gate = self.linear(F.silu(of_units)).chunk(3, dim=-1)
         return shift, 1 + scale, 1 + gate
 
 

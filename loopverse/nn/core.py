@@ -1,7 +1,7 @@
 """The recurrent core: prelude, loop, coda, for every domain."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +11,12 @@ from torch.distributions import Distribution
 from loopverse.depth import Active, LoopPlan, LoopResult, iterate
 from loopverse.nn.attend import Attend
 from loopverse.nn.block import Stack, init_weights
-from loopverse.nn.body import Bodies, body_of
-from loopverse.nn.cache import KVCache
+from loopverse.nn.body import Bodies, Loop, body_of
+from loopverse.nn.cache import Halted, KVCache
 from loopverse.nn.config import CoreConfig
 from loopverse.nn.context import Context
 from loopverse.nn.norm import RMSNorm
+from loopverse.nn.packing import OwnKeys
 from loopverse.nn.rotary import rotary_angles
 from loopverse.nn.state import Noise
 
@@ -114,6 +115,12 @@ class RecurrentCore(nn.Module):
         """
         self._check(inputs, carry, keep)
         self._check_plan(plan)
+        if inputs.cache is not None and isinstance(plan.depth, Tensor):
+            raise ValueError(
+                "rows cannot join between loops while a cache is in use: use one depth for all rows"
+            )
+        if inputs.cache is not None:
+            self._begin(inputs.cache, plan)
         e, context = self._read(inputs)
         if carry is None or keep is not None:
             positions = self._positions(inputs).expand(inputs.x.shape[:2])
@@ -124,26 +131,74 @@ class RecurrentCore(nn.Module):
             z = carry.to(e.dtype)
 
         bodies = self.bodies.ready(plan.deepest)
+        present = _AtHand(e, self._looped(context, plan))
+        exact = inputs.cache is not None and plan.halting.adaptive and plan.halting.kv == "exact"
 
         def step(z: Tensor, i: int, active: Active | None) -> Tensor:
             body = bodies[0 if self.config.tied else i]
-            loop = 0 if inputs.cache is None else i
-            if active is None:
-                return body(z, e, context, loop)
-            return body(z, e[active.rows], context.take(active.rows), loop)
-
-        def finish(z: Tensor, context: Context) -> Tensor:
-            return self.output_norm(self.coda(self.state_norm(z), context))
+            if exact:
+                self._catch_up(body, context, i, None if active is None else active.rows)
+            return body(z, *present.of(active), i)
 
         def look(z: Tensor, active: Active | None) -> Distribution:
             assert read is not None
-            return read(finish(z, context if active is None else context.take(active.rows)))
+            return read(self._finish_some(z, context, active))
 
-        result = iterate(step, z, plan, read=None if read is None else look, tap=tap)
-        readouts = [finish(state, context) for state in result.states or [result.z]]
+        absent = None if inputs.attend.padding is None else ~inputs.attend.padding
+        result = iterate(
+            step, z, plan, read=None if read is None else look, tap=tap, absent=absent, packs=True
+        )
+        readouts = [self._finish(state, context) for state in result.states or [result.z]]
         if inputs.cache is not None:
+            if exact:  # a row is computed as long as one of its units goes on
+                loops = result.depth.amax(1, keepdim=True).expand_as(result.depth).clone()
+                positions = self._positions(inputs).expand_as(loops)
+                inputs.cache.halt(Halted(result.z, e, positions, loops))
+            elif plan.halting.adaptive and plan.halting.kv == "copy":
+                inputs.cache.settle(result.depth)
             inputs.cache.commit(inputs.x.shape[1], inputs.attend.padding)
         return CoreOutput(readouts, result)
+
+    def _begin(self, cache: KVCache, plan: LoopPlan) -> None:
+        first, every_loop = self.config.num_prelude, plan.halting.kv in ("copy", "exact")
+        looped = range(first, first + self.config.num_loop)
+        cache.begin(looped, plan.deepest if every_loop else 1)
+
+    def _catch_up(self, body: Loop, context: Context, i: int, rows: Tensor | None) -> None:
+        """Have units of the past, which halted sooner, read in loop `i` as they halted."""
+        cache = context.cache
+        assert cache is not None
+        behind = cache.behind(i, rows)
+        if behind is None:
+            return
+        halted, config = cache.halted, self.config
+        z, e, positions = (x[behind][None] for x in (halted.z, halted.e, halted.positions))
+        angles = rotary_angles(positions, config.width // config.num_heads, config.rotary_base)
+        cos, sin = (angle.to(context.cos.dtype) for angle in angles)
+        present = None if isinstance(cache.past, int) else cache.past
+        body(z, e, replace(context, kv="exact").past(*behind, cos, sin, present), i)
+
+    def _looped(self, context: Context, plan: LoopPlan) -> Context:
+        """What looped layers read."""
+        kv = plan.halting.kv
+        splits = plan.halting.splits_rows and context.cos.shape[2] > 1
+        own = OwnKeys() if splits or kv == "first" else None
+        return replace(context, own=own, kv=kv)
+
+    def _finish(self, z: Tensor, context: Context) -> Tensor:
+        """The readout of a state, of whole rows."""
+        return self.output_norm(self.coda(self.state_norm(z), context))
+
+    def _finish_some(self, z: Tensor, context: Context, active: Active | None) -> Tensor:
+        """The readouts of the units at hand."""
+        if active is None or active.units is None:
+            return self._finish(z, context.take(active))
+        if not self.config.num_coda:  # every unit by itself
+            return self.output_norm(self.state_norm(z))
+        assert active.whole is not None
+        rows, local = torch.unique_consecutive(active.rows, return_inverse=True)
+        read = self._finish(active.whole(z), context.take(Active(rows)))
+        return read[local, active.units][None]
 
     def loop(self, inputs: CoreInput, i: int = 0) -> Callable[[Tensor], Tensor]:
         """Loop `i` for these inputs, as a function of the state alone: for measuring, outside of `forward`.
@@ -253,6 +308,23 @@ class RecurrentCore(nn.Module):
                 f"gradient {gradient} repeats one loop until it settles and an untied core has no "
                 "such loop: use gradient=full, or core.tied=true"
             )
+
+
+class _AtHand:
+    """The input and the context of the units at hand."""
+
+    def __init__(self, e: Tensor, context: Context) -> None:
+        self._whole = self._part = e, context
+        self._active: Active | None = None
+
+    def of(self, active: Active | None) -> tuple[Tensor, Context]:
+        if active is None:
+            return self._whole
+        if active is not self._active or torch.is_grad_enabled():  # a loop may be recomputed
+            e, context = self._whole
+            part = e[active.rows] if active.units is None else e[active.rows, active.units][None]
+            self._active, self._part = active, (part, context.take(active))
+        return self._part
 
 
 def _in_autocast(x: Tensor) -> Tensor:

@@ -84,6 +84,7 @@ def test_a_call_that_failed_on_its_way_leaves_no_trace() -> None:
     cache.commit(2)
     for slot in ((0, 0), (0, 1)):
         cache.update(slot, new(3), new(3))  # and no commit
+    cache.begin()
     cache.update((0, 0), new(3), new(3))
     cache.commit(3)
     assert cache.length == 5

@@ -239,10 +239,13 @@ def test_what_an_untied_core_cannot_do_is_refused(plan: LoopPlan, message: str) 
         think(small_core("plain", loops=3, tied=False), embedded(), plan)
 
 
-def test_rows_cannot_leave_in_the_middle_of_a_cached_call() -> None:
+def test_rows_cannot_join_in_the_middle_of_a_cached_call() -> None:
     core, x = stir(RecurrentCore(preset("parcae"))), embedded()
     plan = LoopPlan(torch.tensor([1, 3]))
-    with torch.no_grad(), pytest.raises(ValueError, match=r"while a cache is in use: use halting"):
+    with (
+        torch.no_grad(),
+        pytest.raises(ValueError, match=r"while a cache is in use: use one depth"),
+    ):
         think(core, x, plan, cache=KVCache())
 
 

@@ -1,0 +1,183 @@
+"""Units that halt one after another: packed or not, in a batch or alone, cached or at once, it is one result."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from cores import CORES, small_core
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import examples
+from torch import Tensor
+
+from loopverse.depth import LoopPlan, LoopResult, roster
+from loopverse.depth.halting import Halting
+from loopverse.nn import Attend, CoreInput, KVCache, PositionNoise
+
+CAUSAL = {name: small_core(name) for name in CORES}
+NOISE = PositionNoise()
+DEEPEST = 4
+
+
+@dataclass(eq=False)
+class Scripted(Halting):
+    """Halts each unit after the loop that a table names, `[b t]`."""
+
+    table: Tensor
+    adaptive = True
+
+    def begin(self, z: Tensor) -> dict[str, Tensor]:
+        return {"when": self.table}
+
+    def update(
+        self, memory: Any, before: Tensor, after: Tensor, i: int, read: Any, head: Any
+    ) -> tuple[Any, Tensor]:
+        assert memory["when"].shape == after.shape[:2]
+        return memory, memory["when"] <= i + 1
+
+
+@dataclass
+class Case:
+    """Rows with some padding on the left, and when their units halt."""
+
+    x: Tensor
+    table: Tensor
+    padding: Tensor | None
+    causal: bool = True
+
+    def attend(self, rows: slice, units: slice) -> Attend:
+        padding = None if self.padding is None else self.padding[rows, units]
+        return Attend(self.causal, padding)
+
+    def run(
+        self,
+        name: str,
+        kv: str,
+        rows: slice = slice(None),
+        units: slice = slice(None),
+        cache: KVCache | None = None,
+        deepest: int = DEEPEST,
+    ) -> tuple[Tensor, LoopResult]:
+        rule = Scripted(self.table[rows, units], kv=kv)
+        inputs = CoreInput(self.x[rows, units], self.attend(rows, units), cache=cache)
+        with torch.no_grad():
+            output = CAUSAL[name](inputs, LoopPlan(deepest, halting=rule), NOISE)
+        return output.readouts[-1], output.result
+
+    @property
+    def units(self) -> Tensor:
+        return torch.ones_like(self.table).bool() if self.padding is None else self.padding
+
+
+@st.composite
+def cases(draw: st.DrawFn, causal: bool | None = None) -> Case:
+    batch, length = draw(st.integers(1, 4)), draw(st.integers(1, 7))
+    when = st.lists(st.integers(1, DEEPEST + 1), min_size=length, max_size=length)
+    table = torch.tensor([draw(when) for _ in range(batch)])
+    padding = None
+    if draw(st.booleans()):
+        left = torch.tensor([draw(st.integers(0, length - 1)) for _ in range(batch)])
+        padding = torch.arange(length) >= left[:, None]
+    rng = torch.Generator().manual_seed(draw(st.integers(0, 99)))
+    x = torch.randn(batch, length, 16, generator=rng)
+    return Case(x, table, padding, draw(st.booleans()) if causal is None else causal)
+
+
+def close(ours: Tensor, others: Tensor) -> None:
+    torch.testing.assert_close(ours, others, atol=2e-5, rtol=2e-5)
+
+
+KV = pytest.mark.parametrize("kv", ["copy", "exact", "first"])
+
+
+@KV
+@pytest.mark.parametrize("name", CORES)
+@examples(12)
+@given(case=cases())
+def test_a_batch_equals_each_row_alone(name: str, kv: str, case: Case) -> None:
+    together, result = case.run(name, kv)
+    for row in range(len(case.x)):
+        alone, by_itself = case.run(name, kv, slice(row, row + 1))
+        close(together[row][case.units[row]], alone[0][case.units[row]])
+        assert torch.equal(result.depth[row][case.units[row]], by_itself.depth[0][case.units[row]])
+
+
+@pytest.mark.parametrize("name", CORES)
+@examples(12)
+@given(case=cases())
+def test_what_is_computed_does_not_depend_on_what_is_packed(name: str, case: Case) -> None:
+    found = []
+    usual = roster.PACKED_BELOW
+    for below in (0.0, 0.6, 1.1):
+        roster.PACKED_BELOW = below
+        try:
+            found.append(case.run(name, "copy"))
+        finally:
+            roster.PACKED_BELOW = usual
+    for read, result in found[1:]:
+        close(read[case.units], found[0][0][case.units])
+        assert torch.equal(result.depth, found[0][1].depth)
+
+
+@KV
+@pytest.mark.parametrize("name", CORES)
+@examples(12)
+@given(case=cases(), deepest=st.integers(1, DEEPEST - 1))
+def test_a_unit_that_halted_never_changes_again(
+    name: str, kv: str, case: Case, deepest: int
+) -> None:
+    _, result = case.run(name, kv)
+    _, sooner = case.run(name, kv, deepest=deepest)
+    halted = (case.table <= deepest) & case.units
+    close(result.z[halted], sooner.z[halted])
+    expected = torch.where(case.units, case.table.clamp(max=DEEPEST), 1)
+    assert torch.equal(result.depth, expected)
+    assert result.converged is not None
+    assert torch.equal(result.converged, (case.table <= DEEPEST) | ~case.units)
+
+
+@pytest.mark.parametrize("name", CORES)
+@examples(12)
+@given(case=cases())
+def test_exact_is_the_loop_that_computes_all_units_and_keeps_what_halted(
+    name: str, case: Case
+) -> None:
+    core = CAUSAL[name]
+    _, result = case.run(name, "exact")
+    whole = slice(None)
+    loop = core.loop(CoreInput(case.x, case.attend(whole, whole)))
+    with torch.no_grad():
+        z = loop(_start(core, case))
+        for i in range(1, DEEPEST):
+            z = torch.where((case.table > i)[..., None], loop(z), z)
+    close(result.z[case.units], z[case.units])
+
+
+def _start(core: Any, case: Case) -> Tensor:
+    """The initial state, as the first loop is given it."""
+    seen: list[Tensor] = []
+    handle = core.bodies[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    core(CoreInput(case.x, case.attend(slice(None), slice(None))), LoopPlan(1), NOISE)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("kv", ["copy", "exact", "first"])
+@pytest.mark.parametrize("name", CORES)
+@examples(15)
+@given(case=cases(causal=True), data=st.data())
+def test_reading_in_pieces_with_a_cache_equals_reading_at_once(
+    name: str, kv: str, case: Case, data: st.DataObject
+) -> None:
+    at_once, result = case.run(name, kv)
+    cache, start, length = KVCache(), 0, case.x.shape[1]
+    while start < length:
+        stop = start + data.draw(st.integers(1, length - start))
+        part = slice(start, stop)
+        read, piece = case.run(name, kv, units=part, cache=cache)
+        close(read[case.units[:, part]], at_once[:, part][case.units[:, part]])
+        assert torch.equal(
+            piece.depth[case.units[:, part]], result.depth[:, part][case.units[:, part]]
+        )
+        start = stop
