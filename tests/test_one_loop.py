@@ -22,7 +22,6 @@ OTHER_LOOPS = {
     "domains/loopverse_world_model/evaluation/forecasting.py:ModelForecaster.begin",
     "domains/loopverse_world_model/evaluation/forecasting.py:follow",
     "domains/loopverse_world_model/evaluation/rollouts.py:_rollouts",
-    "domains/loopverse_world_model/planning/planner.py:value",
     # Plans that are drawn, valued and drawn nearer to the best.
     "domains/loopverse_world_model/planning/planner.py:Planner.plan",
 }

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 HIDDEN = 64
 EXPECTILE = 0.9
@@ -98,7 +99,7 @@ class TerminalValue(nn.Module):
             self.register_buffer(name, torch.full((1,), value), persistent=False)
 
     def forward(self, features: Float[Tensor, "*batch f"]) -> Float[Tensor, "*batch"]:
-        return self.low + self._share(features) * (self.high - self.low)
+        return self.low + self._logits(features).sigmoid() * (self.high - self.low)
 
     def loss(
         self,
@@ -106,17 +107,20 @@ class TerminalValue(nn.Module):
         value: Float[Tensor, "*batch"],
         known: Bool[Tensor, "*batch"],
     ) -> Tensor:
-        """`mean |tau - 1(u < 0)| u^2`, `u` what is missed as a share of the range, where that is known.
+        """Cross-entropy of returns as shares of their range, a mean over what is known.
 
-        And a little for optimism: features that occurred, but not together, and farther out.
+        Weighed `|tau - 1(u < 0)|`, `u` what is missed, whose minimum is the expectile, as with squares. And a
+        little for optimism: features that occurred, but not together, and farther out.
         """
         seen = features.detach()
-        missed = (value - self.low) / (self.high - self.low) - self._share(seen)
-        weight = torch.where(missed < 0, 1 - EXPECTILE, EXPECTILE)
-        loss = (weight * missed.square() * known).sum() / known.sum().clamp(min=1)
+        share = ((value - self.low) / (self.high - self.low)).clamp(0, 1)
+        logits = self._logits(seen)
+        weight = torch.where(share < logits.detach().sigmoid(), 1 - EXPECTILE, EXPECTILE)
+        nats = F.binary_cross_entropy_with_logits(logits, share, weight, reduction="none")
         mixed = seen.flatten(0, -2)
         mixed = ELSEWHERE * mixed.gather(0, torch.rand_like(mixed).argsort(0))
-        return loss + OPTIMISM * (1 - self._share(mixed)).square().mean()
+        hope = -F.logsigmoid(self._logits(mixed)).mean()
+        return (nats * known).sum() / known.sum().clamp(min=1) + OPTIMISM * hope
 
     def fit(self, returns: Returns) -> None:
         """Take the range of the data."""
@@ -126,6 +130,6 @@ class TerminalValue(nn.Module):
         self.low.fill_(seen.min())
         self.high.fill_(torch.maximum(seen.max(), seen.min() + 1e-3))
 
-    def _share(self, features: Tensor) -> Tensor:
-        """Where in the range of the data the value is."""
-        return self.network(features)[..., 0].float().sigmoid()
+    def _logits(self, features: Tensor) -> Tensor:
+        """Of where in the range of the data the value is."""
+        return self.network(features)[..., 0].float()

@@ -92,15 +92,13 @@ class LeavingRoster(Roster):
         super().__init__(z, plan)
         batch, length = z.shape[:2]
         self._splits = packs and plan.halting.splits_rows and length > 1
-        numbers = torch.arange(batch * length, device=z.device)
         self._shape, self._absent = (batch, length), absent
-        self._units = numbers.view(batch, length)  # at hand, by number in the batch
-        self._halted = torch.zeros_like(self._units, dtype=torch.bool)  # of these
-        self._any_halted = self._packed = False
         self._memory = plan.halting.begin(z)
-        self._depth = torch.full_like(numbers, plan.deepest)
-        self._converged = torch.zeros_like(numbers, dtype=torch.bool)
-        self._left: list[tuple[Tensor, Tensor]] = []
+        numbers = torch.arange(batch * length, device=z.device).view(batch, length)
+        self._units = numbers  # at hand, by number in the batch
+        self._loops = torch.zeros_like(numbers)  # after which each of these halted; 0: it goes on
+        self._any_halted = self._packed = False  # of those at hand
+        self._left: list[tuple[Tensor, Tensor, Tensor]] = []  # units, loops, states
 
     def leave(self, before: Tensor, after: Tensor, i: int, read: ReadActive | None) -> Tensor:
         rule = self._plan.halting
@@ -111,69 +109,89 @@ class LeavingRoster(Roster):
         if i == 0 and self._absent is not None:
             stops = stops | self._absent
         if self._any_halted:
-            after = torch.where(self._halted[..., None], before, after)
-            stops = stops & ~self._halted
+            halted = self._loops > 0
+            after, stops = torch.where(halted[..., None], before, after), stops & ~halted
         if not bool(stops.any()):
             return after
-        stopped = self._units[stops]
-        self._depth[stopped] = i + 1
-        self._converged[stopped] = True
-        self._halted = self._halted | stops
-        return self._without_halted(after)
+        self._loops = self._loops.masked_fill(stops, i + 1)
+        return after if i + 1 == self._plan.deepest else self._without_halted(after)
 
     def _without_halted(self, z: Tensor) -> Tensor:
         """The state of the units that are computed in the next loop."""
-        length, done = self._shape[1], self._halted.all(dim=1)
-        if self._packed or (self._splits and self._packing_pays(done)):
-            return self._pack(z)
-        if bool(done.any()):
-            z = self._without_rows(z, done)
-        self._any_halted = length > 1 and bool(self._halted.any())
-        halted = self._halted if self._splits and self._any_halted else None
-        self.active = Active(self._units[:, 0] // length, halted=halted)
+        halted = self._loops > 0
+        done = halted.all(dim=1)
+        if self._packed or (self._splits and self._packing_pays(halted, done)):
+            return self._pack(z, halted.flatten())
+        gone = done.nonzero().squeeze(1)
+        if len(gone):
+            z = self._without_rows(z, gone, (~done).nonzero().squeeze(1))
+        self._any_halted = self._shape[1] > 1 and bool((self._loops > 0).any())
+        halted = self._loops > 0 if self._splits and self._any_halted else None
+        self.active = Active(self._units[:, 0] // self._shape[1], halted=halted)
         return z
 
-    def _packing_pays(self, done: Tensor) -> bool:
-        going_on = self._halted.numel() - int(self._halted.sum())
-        return going_on < PACKED_BELOW * int((~done).sum()) * self._halted.shape[1]
+    def _packing_pays(self, halted: Tensor, done: Tensor) -> bool:
+        going_on = halted.numel() - int(halted.sum())
+        return going_on < PACKED_BELOW * int((~done).sum()) * halted.shape[1]
 
-    def _without_rows(self, z: Tensor, done: Tensor) -> Tensor:
+    def _without_rows(self, z: Tensor, gone: Tensor, stay: Tensor) -> Tensor:
         """Go on with the rows that are not done."""
-        self._left.append((self._units[done].flatten(), z[done].flatten(0, 1)))
-        stay = ~done
-        self._units, self._halted = self._units[stay], self._halted[stay]
-        self._memory = {name: value[stay] for name, value in self._memory.items()}
-        self.empty = len(self._units) == 0
-        return z[stay]
+        self._leave(*(x.index_select(0, gone).flatten(0, 1) for x in self._at_hand(z)))
+        self._memory = {name: x.index_select(0, stay) for name, x in self._memory.items()}
+        self._units, self._loops, z = (x.index_select(0, stay) for x in self._at_hand(z))
+        self.empty = len(stay) == 0
+        return z
 
-    def _pack(self, z: Tensor) -> Tensor:
+    def _pack(self, z: Tensor, halted: Tensor) -> Tensor:
         """Go on with the units that have not halted, side by side: `[1 N d]`."""
-        length = self._shape[1]
-        halted = self._halted.flatten()
-        stay, units, states = ~halted, self._units.flatten(), z.flatten(0, 1)
-        self._left.append((units[halted], states[halted]))
-        self._memory = {n: value.flatten(0, 1)[stay][None] for n, value in self._memory.items()}
-        units = units[stay]
-        self._packed, self._any_halted, self.empty = True, False, len(units) == 0
-        self._units, self._halted = units[None], torch.zeros_like(units[None], dtype=torch.bool)
-        rows = units // length
+        gone, stay = halted.nonzero().squeeze(1), (~halted).nonzero().squeeze(1)
+        flat = [x.flatten(0, 1) for x in self._at_hand(z)]
+        self._leave(*(x.index_select(0, gone) for x in flat))
+        self._memory = {
+            name: x.flatten(0, 1).index_select(0, stay)[None] for name, x in self._memory.items()
+        }
+        units, loops, z = (x.index_select(0, stay) for x in flat)
+        self._units, self._loops = units[None], loops[None]
+        self._packed, self._any_halted, self.empty = True, False, len(stay) == 0
+        rows = units // self._shape[1]
         self.active = Active(
-            rows, units % length, whole=lambda z: self.gather(z)[torch.unique_consecutive(rows)]
+            rows,
+            units % self._shape[1],
+            whole=lambda z: self.gather(z)[torch.unique_consecutive(rows)],
         )
-        return states[stay][None]
+        return z[None]
+
+    def _at_hand(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self._units, self._loops, z
+
+    def _leave(self, units: Tensor, loops: Tensor, states: Tensor) -> None:
+        self._left.append((units, loops, states))
 
     def gather(self, z: Tensor) -> Tensor:
         if not self._left:
             return z
-        units = torch.cat([*(units for units, _ in self._left), self._units.flatten()])
-        states = torch.cat([*(states for _, states in self._left), z.flatten(0, 1)])
-        return states[torch.argsort(units)].view(*self._shape, -1)
+        states = [*(states for _, _, states in self._left), z.flatten(0, 1)]
+        return torch.cat(states).index_select(0, self._order).view(*self._shape, -1)
 
     def depth(self, z: Tensor) -> Tensor:
-        return self._depth.view(self._shape)
+        loops = self._halted_after
+        return loops.masked_fill(loops == 0, self._plan.deepest)
 
     def converged(self) -> Tensor:
-        return self._converged.view(self._shape)
+        return self._halted_after > 0
+
+    @property
+    def _halted_after(self) -> Tensor:
+        """Loops after which each unit of the batch halted, `[b t]`; 0: it did not."""
+        if not self._left:
+            return self._loops
+        loops = [*(loops for _, loops, _ in self._left), self._loops.flatten()]
+        return torch.cat(loops).index_select(0, self._order).view(self._shape)
+
+    @property
+    def _order(self) -> Tensor:
+        """Where the units that left, one after another, and then those at hand belong."""
+        return torch.cat([*(units for units, _, _ in self._left), self._units.flatten()]).argsort()
 
 
 def roster_for(z: Tensor, plan: LoopPlan, absent: Tensor | None, packs: bool) -> Roster:

@@ -322,7 +322,10 @@ class _AtHand:
             return self._whole
         if active is not self._active or torch.is_grad_enabled():  # a loop may be recomputed
             e, context = self._whole
-            part = e[active.rows] if active.units is None else e[active.rows, active.units][None]
+            if active.units is None:
+                part = e.index_select(0, active.rows)
+            else:
+                part = e[active.rows, active.units][None]
             self._active, self._part = active, (part, context.take(active))
         return self._part
 
