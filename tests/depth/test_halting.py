@@ -1,5 +1,8 @@
 """Rules on the state and its steps: the signal each one reads, and the units it stops."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -54,11 +57,11 @@ def test_only_a_rule_that_was_told_to_damps() -> None:
     assert FixedPoint(damping=0.5).damping == 0.5
 
 
-def hits(rule: SecondOrder, positions: list[float]) -> list[bool]:
+def hits(rule: SecondOrder, positions: Sequence[float]) -> list[bool]:
     """What a unit of one channel is told after each step of a path."""
     path = [torch.tensor([[[float(position)]]]) for position in positions]
     memory, told = rule.begin(path[0]), []
-    for i, (before, after) in enumerate(zip(path, path[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(path)):
         memory, stops = rule.update(memory, before, after, i, None, None)
         told.append(bool(stops))
     return told

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
@@ -85,7 +86,12 @@ def test_parts_of_parts_remember_for_themselves() -> None:
 
 def test_a_combination_is_what_its_parts_are() -> None:
     plain = AnyOf([FixedPoint(damping=0.3), "second_order"])
-    assert (plain.adaptive, plain.learned, plain.reads, plain.per_unit) == (True, False, False, True)
+    assert (plain.adaptive, plain.learned, plain.reads, plain.per_unit) == (
+        True,
+        False,
+        False,
+        True,
+    )
     assert plain.damping == 0.3
     assert plain.head(8) is None
     rich = AllOf([Patience(ExitGate()), Confidence(), FixedPoint(per="sequence")])
@@ -188,7 +194,7 @@ def run(rule: Halting, path: Tensor, keep: list[Tensor]) -> Run:
     torch.manual_seed(0)
     head = rule.head(WIDTH)
     memory, found = rule.begin(path[0]), []
-    for i, (before, after) in enumerate(zip(path, path[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(path)):
         if keep:
             before, after = before[:, keep[i]], after[:, keep[i]]
             if i:

@@ -1,10 +1,10 @@
 """Rules on predictions: any distribution of torch, those of the domains, and who has none."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
-from loopverse_world_model.prediction import TransitionDistribution, categories, normal
 from torch import Tensor
 from torch.distributions import (
     Bernoulli,
@@ -17,8 +17,9 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from loopverse.depth import Confidence, FixedPoint, Halting, LoopPlan, PredictionKL, iterate
+from loopverse.depth import Active, Confidence, FixedPoint, Halting, LoopPlan, PredictionKL, iterate
 from loopverse.text import TokenDistribution
+from loopverse_world_model.prediction import TransitionDistribution, categories, normal
 
 
 def transition(z: Tensor) -> TransitionDistribution:
@@ -34,9 +35,7 @@ READERS = {
     "categories": lambda z: Categorical(logits=z, validate_args=False),
     "bits": lambda z: Independent(Bernoulli(logits=z), 1),
     "numbers": lambda z: Independent(Normal(z[..., :3], z[..., 3:6].exp()), 1),
-    "full": lambda z: MultivariateNormal(
-        z[..., :2], torch.eye(2) * z[..., 2:3].exp()[..., None]
-    ),
+    "full": lambda z: MultivariateNormal(z[..., :2], torch.eye(2) * z[..., 2:3].exp()[..., None]),
     "transformed": lambda z: LogNormal(z[..., 0], z[..., 1].exp()),
     "transition": transition,
 }
@@ -65,12 +64,10 @@ def path(loops: int = 5, shrinking: float = 0.2) -> Tensor:
 @pytest.mark.parametrize("name", READERS)
 def test_divergence_is_that_of_the_predictions_after_two_loops(name: str) -> None:
     states, read = path(), READERS[name]
-    divergences = torch.stack(
-        [kl_divergence(read(z), read(y)) for y, z in zip(states[1:], states[2:], strict=False)]
-    )
+    divergences = torch.stack([kl_divergence(read(z), read(y)) for y, z in pairwise(states[1:])])
     middle = float(divergences.median())
     rule, memory = PredictionKL(middle), {}
-    for i, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(states)):
         memory, stops = rule.update(memory, before, after, i, read, None)
         expected = torch.zeros(2, 3, dtype=torch.bool) if i == 0 else divergences[i - 1] < middle
         assert torch.equal(stops, expected), i
@@ -81,7 +78,7 @@ def test_divergence_is_that_of_the_predictions_after_two_loops(name: str) -> Non
 def test_each_loop_reads_one_prediction_where_a_distribution_can_be_remembered(name: str) -> None:
     states, read = path(), Counted(name)
     rule, memory = PredictionKL(), {}
-    for i, (before, after) in enumerate(zip(states, states[1:], strict=False)):
+    for i, (before, after) in enumerate(pairwise(states)):
         memory, _ = rule.update(memory, before, after, i, read, None)
     again = name == "transformed"  # keeps its parameters in a transform too
     assert read.count == (5 + 4 if again else 5)
@@ -142,7 +139,7 @@ def test_entropy_is_in_nats_and_of_any_prediction() -> None:
 def test_bounds_out_of_reach_never_and_always_fire(never: Halting, always: Halting) -> None:
     states = path()
 
-    def step(z: Tensor, i: int, active: object) -> Tensor:
+    def step(z: Tensor, i: int, active: Active | None) -> Tensor:
         return states[i + 1] if active is None else states[i + 1][active.rows]
 
     for rule, fires in ((never, False), (always, True)):
@@ -179,8 +176,7 @@ def test_what_cannot_be_asked_is_refused_in_one_line(rule: Halting, read, messag
     assert rule.reads
     assert not FixedPoint().reads
     with pytest.raises(ValueError, match=message) as refused:
-        for i in range(2):
-            rule.update({}, z, z, i, read, None)
+        rule.update({}, z, z, 1, read, None)
     assert "\n" not in str(refused.value)
 
 

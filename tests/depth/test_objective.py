@@ -145,7 +145,9 @@ def test_nothing_but_the_gate_learns_from_its_lesson() -> None:
 def test_a_gate_is_taught_what_the_choice_among_a_sequence_would_be() -> None:
     wish = torch.tensor([[3.0, 2.0, 1.0], [-1.0, 0.5, 9.0], [0.0, 0.0, 0.0]])  # [loops t]
     going = [[1, 1, 0], [0, 1, None]]  # two of three go on, then one of these two
-    weights, extra = ExpertRouting(alpha=0.5).weights([-row[None, :, None] for row in wish], First(1))
+    weights, extra = ExpertRouting(alpha=0.5).weights(
+        [-row[None, :, None] for row in wish], First(1)
+    )
     expected = torch.zeros(3)
     for row, targets in zip(wish, going, strict=False):
         for unit, target in enumerate(targets):
@@ -190,6 +192,8 @@ def test_heads_learn_from_the_losses_and_the_states_from_the_heads(
     read = [z.requires_grad_() for z in states(3)]
     weights, extra = objective.weights(read, head)
     losses = torch.tensor([3.0, 1.0, 2.0])[:, None, None]
+    assert weights is not None
+    assert extra is not None
     torch.testing.assert_close(weights.sum(0), torch.ones(2, 3))
     ((losses * weights).sum(0) + extra).mean().backward()
     assert all(p.grad is not None and p.grad.any() for p in head.parameters())
