@@ -84,6 +84,23 @@ def test_parts_of_parts_remember_for_themselves() -> None:
     assert rule.begin(torch.zeros(2, 3, 4)).keys() == {"0.streak", "1.streak"}
 
 
+def test_rules_that_predict_share_one_reading_of_a_loop() -> None:
+    count = 0
+
+    def read(z: Tensor) -> TokenDistribution:
+        nonlocal count
+        count += 1
+        return TokenDistribution(z)
+
+    rule = AnyOf([Confidence(0.9), Patience(PredictionKL(1e-9)), Confidence(0.0, "entropy")])
+    path = torch.randn(5, 2, 3, 4)
+    memory = rule.begin(path[0])
+    for i, (before, after) in enumerate(pairwise(path)):
+        memory, _ = rule.update(memory, before, after, i, read, None)
+    assert count == 4
+    assert memory.keys() == {"1.streak", "1.0.raw"}
+
+
 def test_a_combination_is_what_its_parts_are() -> None:
     plain = AnyOf([FixedPoint(damping=0.3), "second_order"])
     assert (plain.adaptive, plain.learned, plain.reads, plain.per_unit) == (
@@ -134,6 +151,10 @@ def test_what_a_combination_keeps_is_plain_and_builds_it_again() -> None:
         (
             lambda: Patience({"halting": "confidence", "threshold": 7}),
             r"halting.threshold must be in \(0, 1\] for a margin, got 7",
+        ),
+        (
+            lambda: Patience({"halting": "confidence", "threshold": "much"}),
+            "halting=confidence: Value 'much' .* could not be converted to Float",
         ),
         (lambda: Patience({"_target_": "nowhere.Rule"}), "cannot import .* nowhere.Rule"),
         (lambda: Patience({"_target_": "pathlib.Path"}), "pathlib.Path must be a subclass of"),

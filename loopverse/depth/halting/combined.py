@@ -1,26 +1,15 @@
 """Rules made of rules: any of them, all of them, several times in a row, within bounds."""
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from loopverse.depth.halting.base import FixedDepth, Halting, Memory, Read
-from loopverse.depth.halting.gate import ExitGate, Ponder
-from loopverse.depth.halting.prediction import Confidence, PredictionKL
-from loopverse.depth.halting.routing import ExpertChoice, TokenChoice
-from loopverse.depth.halting.state import FixedPoint, SecondOrder
-from loopverse.errors import UserError, unknown
-
-Named = Any
-"""A rule within a rule: the rule itself, its name, or `{halting: NAME, ...settings}`.
-
-A rule that has no name here is `{_target_: MODULE.CLASS, ...settings}`. What is kept is always the plain
-mapping, which a settings file can hold.
-"""
+from loopverse.depth.halting.base import Halting, Memory, Read
+from loopverse.depth.halting.naming import Named, built, plain
 
 
 @dataclass
@@ -33,7 +22,7 @@ class Combined(Halting):
         Raises:
             ValueError: an unknown rule, or rules that cannot go together.
         """
-        self._parts = [_built(rule) for rule in rules]
+        self._parts = [built(rule) for rule in rules]
         dampings = sorted({part.damping for part in self._parts} - {0.0})
         if len(dampings) > 1:
             raise ValueError(f"rules within a rule must agree on halting.damping, got {dampings}")
@@ -42,31 +31,31 @@ class Combined(Halting):
             raise ValueError(
                 f"rules within a rule must read the same trained head, got {' and '.join(heads)}"
             )
-        return [_plain(part) for part in self._parts]
+        return [plain(part) for part in self._parts]
 
     # A class says these of itself, a combination says them of its parts.
     @property
-    def adaptive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+    def adaptive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
         """Whether one of the parts is."""
         return any(part.adaptive for part in self._parts)
 
     @property
-    def learned(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+    def learned(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
         """Whether one of the parts reads a trained head."""
         return any(part.learned for part in self._parts)
 
     @property
-    def reads(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+    def reads(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
         """Whether one of the parts looks at predictions."""
         return any(part.reads for part in self._parts)
 
     @property
-    def per_unit(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+    def per_unit(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
         """Whether all parts stop units independently of each other."""
         return all(part.per_unit for part in self._parts)
 
     @property
-    def competes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  see above
+    def competes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
         """Whether units compete in one of the parts."""
         return any(part.competes for part in self._parts)
 
@@ -97,6 +86,7 @@ class Combined(Halting):
     ) -> tuple[Memory, Tensor]:
         """What the parts remember and say, `[parts n t]`; the arguments are those of `update`."""
         memories, stops = {}, []
+        read = None if read is None else _once(read)
         for number, part in enumerate(self._parts):
             own = {
                 name.removeprefix(f"{number}."): value
@@ -111,6 +101,18 @@ class Combined(Halting):
             memories |= {f"{number}.{name}": value for name, value in own.items()}
             stops.append(stop)
         return memories, torch.stack(stops)
+
+
+def _once(read: Read) -> Read:
+    """The same, asking once for each state: to predict is the costly part of a rule."""
+    known: dict[int, Distribution] = {}
+
+    def again(z: Tensor) -> Distribution:
+        if id(z) not in known:
+            known[id(z)] = read(z)
+        return copy(known[id(z)])  # distributions keep what they compute when asked
+
+    return again
 
 
 @dataclass
@@ -259,67 +261,3 @@ class Bounded(_One):
         memory, (stops,) = self.ask(memory, before, after, i, read, head)
         last = self.max_loops is not None and i + 1 >= self.max_loops
         return memory, (stops | last) & (i + 1 >= self.min_loops)
-
-
-RULES: dict[str, type[Halting]] = {
-    "fixed_depth": FixedDepth,
-    "fixed_point": FixedPoint,
-    "second_order": SecondOrder,
-    "prediction_kl": PredictionKL,
-    "confidence": Confidence,
-    "exit_gate": ExitGate,
-    "ponder": Ponder,
-    "expert_choice": ExpertChoice,
-    "token_choice": TokenChoice,
-    "any_of": AnyOf,
-    "all_of": AllOf,
-    "patience": Patience,
-    "bounded": Bounded,
-}
-"""Every rule by the name it is chosen with."""
-
-
-def _plain(rule: Halting) -> dict[str, Any]:
-    """A rule as a mapping that a settings file can hold, with all of its settings."""
-    kind = type(rule)
-    for name, option in RULES.items():
-        if option is kind:
-            return {"halting": name, **asdict(rule)}
-    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **asdict(rule)}
-
-
-def _built(rule: Named) -> Halting:
-    """The rule that a name or a mapping stands for.
-
-    Raises:
-        ValueError: no such rule, or settings that it does not have.
-    """
-    if isinstance(rule, Halting):
-        return rule
-    settings = {"halting": rule} if isinstance(rule, str) else rule
-    if not isinstance(settings, Mapping) or not settings.keys() & {"halting", "_target_"}:
-        raise UserError(
-            f"a rule within a rule must be a name or {{halting: NAME, ...settings}}, got {rule}"
-        )
-    settings = {str(name): value for name, value in settings.items()}
-    name = str(settings.pop("halting", ""))
-    kind = RULES.get(name) or _imported(settings.pop("_target_", ""))
-    if kind is None:
-        raise unknown(
-            "halting", name, RULES, "a class of your own is written _target_: MODULE.CLASS"
-        )
-    for setting in settings:
-        if setting not in (known := [item.name for item in fields(kind)]):
-            raise unknown(f"setting of halting={name or kind.__name__}", setting, known)
-    return kind(**settings)
-
-
-def _imported(path: str) -> type[Halting] | None:
-    module, _, name = path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name) if module else None
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"cannot import the halting rule {path}: {error}") from error
-    if kind is not None and not (isinstance(kind, type) and issubclass(kind, Halting)):
-        raise UserError(f"{path} must be a subclass of loopverse.depth.Halting, got {kind!r}")
-    return kind
