@@ -75,6 +75,10 @@ def test_a_step_that_stays_the_same_twice_stops_a_unit() -> None:
     assert hits(SecondOrder(0.25, relative=False, patience=1), [0, 1, 2]) == [False, True]
 
 
+def test_a_first_step_has_none_to_be_like() -> None:
+    assert hits(SecondOrder(0.25, relative=False, patience=1), [0, 0.1, 0.2]) == [False, True]
+
+
 def test_the_change_of_the_step_is_relative_to_the_state() -> None:
     # steps 1, 2, 3: changes of 1, at states 103 and 106
     path = [100, 101, 103, 106]

@@ -14,6 +14,7 @@ from loopverse import depth, nn, registry
 from loopverse.domain import Thought
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load, train
+from loopverse.training.build import build_model
 from loopverse.training.compose import compose
 from loopverse.training.config import GROUPS, TrainConfig, load_config, save_config
 from loopverse.training.evaluation import evaluate
@@ -72,7 +73,10 @@ def test_the_gate_alone_learns_in_a_frozen_model(tmp_path: Path) -> None:
     before, after = (load_file(run.at("last") / "model.safetensors") for run in (first, second))
     assert before.keys() == after.keys()
     moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {"head.linear.weight", "head.linear.bias"}
+    gate_alone = {"head.linear.weight", "head.linear.bias"}
+    assert moved == gate_alone
+    learning = [name for name, p in build_model(config).named_parameters() if p.requires_grad]
+    assert set(learning) == gate_alone  # whatever penalty a domain adds to the loss
 
 
 def test_lessons_of_several_calls_are_joined_as_their_losses_are() -> None:
