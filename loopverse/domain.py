@@ -19,7 +19,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from loopverse.depth import LoopResult
+from loopverse.depth import Lesson, LoopResult
 from loopverse.exhibit import Exhibit
 from loopverse.nn import CoreInput
 
@@ -63,12 +63,14 @@ class Thought:
         result: how the loop went: depth per unit, convergence.
         weights: how much each readout counts per unit; None: there is only one.
         extra: a loss to add per unit; None: nothing.
+        lesson: what is learned in place of the weighted losses; None: those.
     """
 
     readouts: list[Float[Tensor, "b t d"]]
     result: LoopResult
     weights: Float[Tensor, "loops b t"] | None = None
     extra: Float[Tensor, "b t"] | None = None
+    lesson: Lesson | None = None
 
     @property
     def z(self) -> Float[Tensor, "b t d"]:
@@ -93,6 +95,8 @@ class Thought:
         )
         weights = [thought.weights for thought in thoughts if thought.weights is not None]
         extras = [thought.extra for thought in thoughts if thought.extra is not None]
+        lessons = [thought.lesson for thought in thoughts if thought.lesson is not None]
+        logits = [lesson.logits for lesson in lessons]
         return cls(
             [
                 torch.cat([thought.readouts[number] for thought in thoughts], 1)
@@ -101,6 +105,7 @@ class Thought:
             result,
             torch.cat(weights, 2) if weights else None,
             torch.cat(extras, 1) if extras else None,
+            Lesson(torch.cat(logits, 2), lessons[0].loss) if lessons else None,
         )
 
     def weigh(self, outcomes: Sequence[Outcome]) -> Outcome:
@@ -120,6 +125,8 @@ class Thought:
         total = (losses * self.weights).sum(0)
         if self.extra is not None:
             total = total + self.extra
+        if self.lesson is not None:
+            total = self.lesson.loss(losses, self.lesson.logits)
         penalties = [outcome.penalty for outcome in outcomes if outcome.penalty is not None]
         penalty = torch.stack(penalties).mean() if penalties else None
         return Outcome(total, outcomes[-1].weights, penalty, outcomes[-1].prediction)

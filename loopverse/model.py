@@ -58,6 +58,11 @@ class Binding:
         keep: Float[Tensor, "b t"] | None = None,
     ) -> Thought:
         """Think once; see `loopverse.domain.Think`."""
+        if self.halting.competes and inputs.attend.causal:
+            raise ValueError(
+                f"halting {type(self.halting).__name__} lets the units of a sequence compete for loops, and "
+                "in a causal model later ones must not decide: use halting.per=unit"
+            )
         plan = LoopPlan(
             depth=self._depth(outer),
             halting=self.halting,
@@ -78,7 +83,8 @@ class Binding:
             self.observe(output.result)
         states = output.result.states or [output.result.z]
         weights, extra = self.objective.weights(states, self.model.head)
-        return Thought(output.readouts, output.result, weights, extra)
+        lesson = self.objective.lesson(states, self.model.head)
+        return Thought(output.readouts, output.result, weights, extra, lesson)
 
     def _depth(self, outer: float | Tensor) -> int | Tensor:
         """Loops of this call: one number where all rows agree, which is the fast path."""
@@ -119,15 +125,20 @@ class LoopedModel(nn.Module):
         super().__init__()
         self.halting = halting or FixedDepth()
         self.objective = objective or Final()
-        if self.halting.learned != self.objective.needs_head:
-            raise ValueError(
-                f"halting {type(self.halting).__name__} and objective {type(self.objective).__name__} "
-                "do not fit: a learned rule and the objective that trains it come together "
-                "(halting=exit_gate objective=expected), or neither (halting=fixed_depth objective=final)"
-            )
         self.adapter = adapter
         self.core = RecurrentCore(core)
         self.head = self.halting.head(core.width)
+        if (None if self.head is None else type(self.head)) is not self.objective.trains:
+            raise ValueError(
+                f"halting {type(self.halting).__name__} and objective {type(self.objective).__name__} "
+                "do not fit: a learned rule and the objective that trains it come together "
+                "(halting=exit_gate objective=expected; a gate, which ponder and expert_choice read too, "
+                "learns from ponder, expert_routing and gate_distillation as well; token_choice from "
+                "token_routing), or neither (halting=fixed_depth objective=final)"
+            )
+        if self.objective.freezes_model:
+            for part in (self.adapter, self.core):
+                part.requires_grad_(False)
 
     def bind(
         self,

@@ -53,7 +53,15 @@ def iterate(
     Returns:
         The final state, with the depth that each unit got. A rule that never fired is a false in
         `converged`, not an exception.
+
+    Raises:
+        ValueError: a rule that looks at predictions, and no `read`.
     """
+    if plan.halting.reads and read is None:
+        raise ValueError(
+            f"halting {type(plan.halting).__name__} looks at predictions and there is nothing to read them "
+            "with: implement `predict` in the domain, or choose a rule on the state, such as fixed_point"
+        )
     gradient = Full()
     if torch.is_grad_enabled():
         plan.check_gradient()  # it may have been made where no gradient was recorded

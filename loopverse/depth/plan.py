@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from loopverse.depth.gradient import AdjointReport, Full, LoopGradient
 from loopverse.depth.halting import FixedDepth, Halting
+from loopverse.depth.halting.base import KEPT
 
 
 @dataclass
@@ -36,6 +37,10 @@ class LoopPlan:
         if least < 1:
             raise ValueError(f"the number of loops must be at least 1, got {least}")
         halting = type(self.halting).__name__
+        if self.halting.kv not in KEPT:
+            raise ValueError(
+                f"halting.kv must be one of {', '.join(KEPT)}, got {self.halting.kv!r}"
+            )
         if self.halting.learned and self.head is None:
             raise ValueError(
                 f"halting {halting} reads a trained head and this model has none: "

@@ -104,13 +104,15 @@ class LeavingRoster(Roster):
         rule = self._plan.halting
         if rule.damping:
             after = torch.lerp(after, before, rule.damping)
+        halted = self._loops > 0 if self._any_halted else None
+        if halted is not None:
+            after = torch.where(halted[..., None], before, after)
         look = None if read is None else lambda z: read(z, self.active)
         self._memory, stops = rule.update(self._memory, before, after, i, look, self._plan.head)
         if i == 0 and self._absent is not None:
             stops = stops | self._absent
-        if self._any_halted:
-            halted = self._loops > 0
-            after, stops = torch.where(halted[..., None], before, after), stops & ~halted
+        if halted is not None:
+            stops = stops & ~halted
         if not bool(stops.any()):
             return after
         self._loops = self._loops.masked_fill(stops, i + 1)

@@ -46,12 +46,16 @@ GROUPS: dict[str, dict[str, type]] = {
         "one_step": depth.OneStep,
         "implicit": depth.Implicit,
     },
-    "halting": {
-        "fixed_depth": depth.FixedDepth,
-        "fixed_point": depth.FixedPoint,
-        "exit_gate": depth.ExitGate,
+    "halting": depth.RULES,
+    "objective": {
+        "final": depth.Final,
+        "every": depth.Every,
+        "expected": depth.Expected,
+        "gate_distillation": depth.GateDistillation,
+        "ponder": depth.Pondered,
+        "expert_routing": depth.ExpertRouting,
+        "token_routing": depth.TokenRouting,
     },
-    "objective": {"final": depth.Final, "every": depth.Every, "expected": depth.Expected},
     "optimizer": {"adamw": AdamW, "muon": Muon},
     "rate": {"cosine": Cosine, "trapezoid": Trapezoid},
 }

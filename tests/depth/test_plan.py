@@ -97,3 +97,8 @@ def test_a_plan_made_without_gradients_is_checked_where_they_are_recorded() -> N
         iterate(halved, torch.ones(1, 1, 2), plan)
     with pytest.raises(ValueError, match="Truncated needs to know the last loop"):
         iterate(halved, torch.ones(1, 1, 2), plan)
+
+
+def test_keys_of_an_unknown_kind_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"halting.kv must be one of copy, exact.*got 'all'"):
+        LoopPlan(2, halting=FixedPoint(kv="all"))

@@ -1,0 +1,126 @@
+"""What every halting rule is: settings, and a decision after each loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+
+@dataclass(eq=False)
+class Active:
+    """The units that a step computes: whole rows, or units of rows side by side.
+
+    Attributes:
+        rows: positions in the batch of the rows at hand, `[n]`, ascending; with `units`, of each of them.
+        units: positions in their rows of the units at hand, `[N]`, whose state is `[1 N d]`; None: the
+            rows are whole, and the state is `[n t d]`.
+        halted: units of whole rows that have halted: what is computed of them does not count, and
+            others read the keys that they left. None: there are none.
+        whole: the states of all units of the rows in which there are such units, `[n t d]`, from those
+            of the units at hand.
+    """
+
+    rows: Tensor
+    units: Tensor | None = None
+    halted: Tensor | None = None
+    whole: Callable[[Tensor], Tensor] | None = None
+
+
+Read = Callable[[Tensor], Distribution]
+"""Turns a state `[n t d]` into the domain's predictive distribution `[n t]`."""
+ReadActive = Callable[[Tensor, Active | None], Distribution]
+"""The same, told which units of the batch these are; None means all, in order."""
+KEPT = ("copy", "exact", "last", "first")
+"""What may be read of a unit in loops that it did not run: see `Halting.kv`."""
+Memory = dict[str, Tensor]
+"""What a rule remembers between loops: tensors whose first two axes are the units, `[n t ...]`."""
+
+
+@dataclass
+class Halting:
+    """When to stop. Subclasses are group `halting`; they hold settings, never the last batch.
+
+    A rule is a function of what it remembers and of the state before and after a loop. Units may leave
+    between loops: then all three lose the same entries of their first two axes.
+
+    Attributes:
+        kv: what the units that go on read of one that has halted, and later ones of it in a cache.
+            "copy": for every loop that it did not run, the keys and values of its last one.
+            "exact": its state is read again in every loop, as in a loop that computes all units.
+            Nothing is saved for units that halt before the others of their row, and in a cache only
+            what no later unit asks for. "last": as "copy", but a cache holds the last loop's alone, for
+            all loops. "first": those of the first loop, in all loops, halted or not (Bae et al. 2025,
+            2507.10524, section 2.2).
+    """
+
+    kv: str = field(default="copy", kw_only=True)
+
+    adaptive: ClassVar[bool] = False
+    """Whether `update` must be called after every loop. Only adaptive rules wait for the device."""
+    learned: ClassVar[bool] = False
+    """Whether the rule reads a trained head."""
+    reads: ClassVar[bool] = False
+    """Whether the rule looks at predictions, and cannot work where there is no `read`."""
+    per_unit: ClassVar[bool] = True
+    """Whether units stop independently of each other: any of them may then be shown alone, in any order."""
+    competes: ClassVar[bool] = False
+    """Whether the units of a sequence compete for loops, later ones too: not for causal models."""
+    damping = 0.0  # without a type, or a dataclass would take it for a setting of every rule
+    """How much of the old state is kept in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
+
+    @property
+    def splits_rows(self) -> bool:
+        """Whether units leave the loop while others of their row go on."""
+        return self.adaptive and self.per_unit and self.kv != "exact"
+
+    def head(self, width: int) -> nn.Module | None:
+        """The rule's trained part, a function of states `[b t d]`, owned by the model.
+
+        Args:
+            width: channels `d` of the state.
+        """
+        return None
+
+    def begin(self, z: Tensor) -> Memory:
+        """What to remember before the first loop, from the initial state `z [b t d]`."""
+        return {}
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        """Look at loop `i` and say which units stop.
+
+        Args:
+            memory: what the last call, or `begin`, returned.
+            before: state before the loop, `[n t d]` for the `n` rows still in it.
+            after: state after the loop, same shape; where the rule damps, after that.
+            i: index of the loop, from 0.
+            read: turns a state into the domain's predictive distribution `[n t]`.
+            head: what `head()` built, trained.
+
+        Returns:
+            The new memory and a boolean tensor `[n t]`, true where the unit stops now.
+
+        Raises:
+            ValueError: a prediction or a head that the rule cannot work with.
+        """
+        raise NotImplementedError
+
+
+@dataclass
+class FixedDepth(Halting):
+    """Never stops early: every unit gets the plan's depth."""
+
+
+def no_unit(z: Tensor) -> Tensor:
+    """False for each unit of a state `[n t d]`."""
+    return torch.zeros(z.shape[:2], dtype=torch.bool, device=z.device)

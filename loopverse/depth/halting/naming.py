@@ -1,0 +1,76 @@
+"""Rules written down: a name, or a mapping with settings, and back."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from loopverse.depth.halting.base import Halting
+from loopverse.errors import UserError, unknown
+
+Named = Any
+"""A rule within a rule: the rule itself, its name, or `{halting: NAME, ...settings}`.
+
+A rule that has no name here is `{_target_: MODULE.CLASS, ...settings}`. What is kept is always the plain
+mapping, which a settings file can hold.
+"""
+
+
+def plain(rule: Halting) -> dict[str, Any]:
+    """A rule as a mapping that a settings file can hold, with all of its settings."""
+    kind = type(rule)
+    for name, option in _rules().items():
+        if option is kind:
+            return {"halting": name, **asdict(rule)}
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **asdict(rule)}
+
+
+def built(rule: Named) -> Halting:
+    """The rule that a name or a mapping stands for.
+
+    Raises:
+        ValueError: no such rule, or settings that it does not have.
+    """
+    if isinstance(rule, Halting):
+        return rule
+    settings = {"halting": rule} if isinstance(rule, str) else rule
+    if not isinstance(settings, Mapping) or not settings.keys() & {"halting", "_target_"}:
+        raise UserError(
+            f"a rule within a rule must be a name or {{halting: NAME, ...settings}}, got {rule}"
+        )
+    settings = {str(name): value for name, value in settings.items()}
+    name = str(settings.pop("halting", ""))
+    kind = _rules().get(name) or _imported(settings.pop("_target_", ""))
+    if kind is None:
+        raise unknown(
+            "halting", name, _rules(), "a class of your own is written _target_: MODULE.CLASS"
+        )
+    for setting in settings:
+        if setting not in (known := [item.name for item in fields(kind)]):
+            raise unknown(f"setting of halting={name or kind.__name__}", setting, known)
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(kind), settings)
+        return cast(Halting, OmegaConf.to_object(typed))
+    except OmegaConfBaseException as error:
+        raise UserError(f"halting={name or kind.__name__}: {str(error).splitlines()[0]}") from error
+
+
+def _imported(path: str) -> type[Halting] | None:
+    module, _, name = path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name) if module else None
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"cannot import the halting rule {path}: {error}") from error
+    if kind is not None and not (isinstance(kind, type) and issubclass(kind, Halting)):
+        raise UserError(f"{path} must be a subclass of loopverse.depth.Halting, got {kind!r}")
+    return kind
+
+
+def _rules() -> dict[str, type[Halting]]:
+    # Here, because the table names rules that use this file.
+    from loopverse.depth.halting.rules import RULES
+
+    return RULES
