@@ -11,6 +11,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from loopverse import LoopedModel, SampleSettings
+from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL
 from loopverse_autoregressive import CachedReader, Reader, WholeReader, generate
 
 # Some fill the context of 24 before the others end.
@@ -51,10 +52,11 @@ def run(
     style: SampleSettings,
     loops: int = 2,
     rows: Sequence[int] | None = None,
+    halting: Halting | None = None,
 ) -> tuple[dict[int, list[int]], list[Tensor]]:
     """The tokens of each prompt, and the scores of every step."""
     adapter = adapter_of(model)
-    reader = Noted(kind(adapter.embed_tokens, model.bind(loops), adapter.predict))
+    reader = Noted(kind(adapter.embed_tokens, model.bind(loops, halting=halting), adapter.predict))
     ids = [torch.tensor(prompt) for prompt in prompts]
     found: dict[int, list[int]] = {row: [] for row in rows or range(len(prompts))}
     for row, token in generate(reader, ids, adapter.tokenizer, style, adapter.config.context, rows):
@@ -85,6 +87,35 @@ def test_a_batch_equals_each_prompt_alone(core: str, prompts, style, loops) -> N
         alone, alone_scores = run(model, CachedReader, [prompt], style, loops, rows=[row])
         assert alone[row] == together[row]
         assert torch.allclose(scores[0][row], alone_scores[0][0], atol=1e-5)
+
+
+RULES = [
+    FixedPoint(0.3),
+    FixedPoint(0.3, kv="exact"),
+    FixedPoint(0.3, kv="first"),
+    FixedPoint(0.1, norm="inf"),
+    Confidence(0.02),
+    PredictionKL(1e-4, kv="exact"),
+]
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+@pytest.mark.parametrize("core", CORES)
+@settings(max_examples=4, deadline=None)
+@given(prompts=prompts_of)
+def test_generation_under_a_rule_is_the_same_cached_or_not_in_a_batch_or_alone(
+    core: str, rule: Halting, prompts
+) -> None:
+    model, style = make_model(core), SampleSettings(length=5, temperature=0)
+    cached, scores = run(model, CachedReader, prompts, style, 4, halting=rule)
+    # A coda that attends shows a rule the past as it ended, or, in one pass, as it is in the same loop.
+    if not (rule.reads and model.core.config.num_coda):
+        _, whole = run(model, WholeReader, prompts, style, 4, halting=rule)
+        for a, b in zip(scores, whole, strict=True):
+            assert torch.allclose(a, b, atol=1e-4)
+    for row, prompt in enumerate(prompts):
+        alone, _ = run(model, CachedReader, [prompt], style, 4, rows=[row], halting=rule)
+        assert alone[row] == cached[row]
 
 
 @pytest.mark.parametrize("core", CORES)
