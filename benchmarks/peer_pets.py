@@ -11,6 +11,9 @@ true reward and the true ends. `pendulum` is Pendulum-v1, and the reward is lear
 the mean of its last `--window` trials reaches the target, or after `--trials`.
 """
 
+# mbrl-lib is in an environment of its own, and not in ours:
+# pyright: reportMissingImports=false
+
 import argparse
 import contextlib
 import io

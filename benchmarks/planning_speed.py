@@ -11,10 +11,11 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from tensordict import TensorDict
+from tensordict.nn import TensorDictModule
 from torch import Tensor, nn
 from torchrl.data import Bounded, Composite, Unbounded
 from torchrl.envs.model_based import ModelBasedEnvBase
@@ -135,12 +136,12 @@ def _kept(memory: Memory) -> dict[str, Tensor]:
 
 class _Env(ModelBasedEnvBase):
     def __init__(self, steps: _Steps, memory: Memory, width: int) -> None:
-        super().__init__(steps)
+        super().__init__(cast(TensorDictModule, steps))  # any module that maps tensordicts will do
         specs = {name: Unbounded(value.shape[1:]) for name, value in _kept(memory).items()}
-        self.observation_spec = Composite(**specs)
-        self.state_spec = Composite(**{name: spec.clone() for name, spec in specs.items()})
-        self.action_spec = Bounded(-1.0, 1.0, (width,))
-        self.reward_spec = Unbounded((1,))
+        self.observation_spec = Composite(specs)
+        self.state_spec = Composite({name: spec.clone() for name, spec in specs.items()})
+        self.action_spec = Bounded(-1.0, 1.0, torch.Size([width]))
+        self.reward_spec = Unbounded(torch.Size([1]))
 
     def _reset(self, tensordict: TensorDict, **kwargs: Any) -> TensorDict:
         raise NotImplementedError("plans begin where they are told to")
