@@ -17,6 +17,7 @@ the mean of its last `--window` trials reaches the target, or after `--trials`.
 import argparse
 import contextlib
 import io
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -105,6 +106,8 @@ def _learn(
             observation, gained, terminated, truncated, _ = stepped
             total, planned, over = total + float(gained), planned + 1, terminated or truncated
         returns.append(total)
+        spent = time.perf_counter() - began
+        print(f"trial {len(returns)}: {total:.0f} after {spent:.0f} s", file=sys.stderr, flush=True)
     wall, cpu = time.perf_counter() - began, time.process_time() - worked
     return 200 + planned, wall, cpu, returns
 
