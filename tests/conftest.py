@@ -25,3 +25,8 @@ def checkout(tmp_path: Path) -> Path:
         shutil.copytree(REPOSITORY / folder, root / folder, ignore=unwanted)
     subprocess.run(["git", "init", "-q", root], check=True, timeout=60)
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages of the documentation first: they take longest, and no worker should end alone with one."""
+    items.sort(key=lambda item: "test_docs.py" not in item.nodeid)

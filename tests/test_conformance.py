@@ -16,6 +16,8 @@ OURS = [
     if (REPOSITORY / "domains" / point.module.split(".")[0]).is_dir()
 ]
 
+POLE = {"horizon": 4, "transitions": 400, "env": "CartPole-v1"}
+"""Whose episodes are short where nothing was learned."""
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "autoregressive": [
         {"context": 24},
@@ -31,9 +33,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "world_model": [
         {"horizon": 4, "transitions": 400},
-        {"horizon": 4, "transitions": 400, "imagine": "latent", "decode": "deferred"},
-        {"horizon": 4, "transitions": 400, "tokens": 2, "context": 2, "predict": "value"},
-        {"horizon": 4, "transitions": 400, "env": "CartPole-v1", "symlog": True, "hold": 3},
+        {**POLE, "imagine": "latent", "decode": "deferred"},
+        {**POLE, "tokens": 2, "context": 2, "predict": "value"},
+        {**POLE, "symlog": True, "hold": 3, "value_steps": 5},
     ],
 }
 """Settings that each domain is checked with: small, and every branch once."""
