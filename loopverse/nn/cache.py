@@ -59,19 +59,32 @@ class KVCache:
         self._present: Tensor | None = None
         self._looped, self._loops = range(0), 1
         self._halted: Halted | None = None
+        self._kv = "copy"
 
     @property
     def past(self) -> Bool[Tensor, "b p"] | int:
         """Which cached positions are not padding; just their number while none is padding."""
         return self.length if self._present is None else self._present[:, : self.length]
 
-    def begin(self, looped: range = range(0), loops: int = 1) -> None:
+    def begin(self, looped: range = range(0), loops: int = 1, kv: str = "copy") -> None:
         """A call begins; what one before it wrote and did not commit is forgotten.
 
         Args:
             looped: layers that are looped.
             loops: the most that a unit gets.
+            kv: what stands for loops that a unit did not run: see `Halting.kv`.
+
+        Raises:
+            ValueError: the earlier positions were read with another `kv`.
         """
+        if self.length and kv != self._kv:
+            raise ValueError(
+                f"the cache was begun with halting.kv={self._kv} and this call has {kv} (a call that never "
+                "stops early: copy): use the same rule throughout, or begin with a new cache"
+            )
+        self._kv = kv
+        if not self.length:
+            self._halted = None
         self._written.clear()
         self._looped, self._loops = looped, max(loops, self._loops)
 

@@ -160,9 +160,11 @@ class RecurrentCore(nn.Module):
         return CoreOutput(readouts, result)
 
     def _begin(self, cache: KVCache, plan: LoopPlan) -> None:
-        first, every_loop = self.config.num_prelude, plan.halting.kv in ("copy", "exact")
+        first, kv = self.config.num_prelude, plan.halting.kv
+        if kv == "exact" and not plan.halting.adaptive:  # every unit runs every loop
+            kv = "copy"
         looped = range(first, first + self.config.num_loop)
-        cache.begin(looped, plan.deepest if every_loop else 1)
+        cache.begin(looped, plan.deepest if kv in ("copy", "exact") else 1, kv)
 
     def _catch_up(self, body: Loop, context: Context, i: int, rows: Tensor | None) -> None:
         """Have units of the past, which halted sooner, read in loop `i` as they halted."""
@@ -176,7 +178,7 @@ class RecurrentCore(nn.Module):
         angles = rotary_angles(positions, config.width // config.num_heads, config.rotary_base)
         cos, sin = (angle.to(context.cos.dtype) for angle in angles)
         present = None if isinstance(cache.past, int) else cache.past
-        body(z, e, replace(context, kv="exact").past(*behind, cos, sin, present), i)
+        body(z, e, context.past(*behind, cos, sin, present), i)
 
     def _looped(self, context: Context, plan: LoopPlan) -> Context:
         """What looped layers read."""

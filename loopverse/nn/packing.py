@@ -58,7 +58,7 @@ class Packing:
         causal: bool,
     ) -> Float[Tensor, "1 N d"]:
         """What the heads of each unit read, side by side."""
-        queries, grouped = self.spread(q), q.shape[1] != k.shape[1]
+        queries, grouped = self._spread(q), q.shape[1] != k.shape[1]
         if not causal or mask is None:
             read = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask, enable_gqa=grouped)
             return self._collect(read)
@@ -75,7 +75,7 @@ class Packing:
         ]
         return self._collect(torch.cat(parts, 2))
 
-    def spread(self, x: Float[Tensor, "1 h N c"]) -> Float[Tensor, "n h k c"]:
+    def _spread(self, x: Float[Tensor, "1 h N c"]) -> Float[Tensor, "n h k c"]:
         """Units by row, padded with zeros."""
         heads, channels = x.shape[1], x.shape[3]
         padded = x.new_zeros(len(self.rows) * self.width, heads, channels)

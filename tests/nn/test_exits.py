@@ -88,7 +88,7 @@ def close(ours: Tensor, others: Tensor) -> None:
     torch.testing.assert_close(ours, others, atol=2e-5, rtol=2e-5)
 
 
-KV = pytest.mark.parametrize("kv", ["copy", "exact", "first"])
+KV = pytest.mark.parametrize("kv", ["copy", "exact", "first", "last"])
 
 
 @KV
@@ -114,7 +114,7 @@ def test_gradients_do_not_depend_on_what_is_packed(
         x = torch.randn(3, 5, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
         plan = LoopPlan(DEEPEST, halting=Scripted(table))
         read = core(CoreInput(x, Attend()), plan, NOISE).readouts[-1]
-        weight = core.bodies[0].layers.blocks[0].attention.qkv.weight  # pyright: ignore  typed as modules
+        weight = core.bodies[0].layers.blocks[0].attention.qkv.weight  # pyright: ignore[reportAttributeAccessIssue]  typed as modules
         found.append(
             torch.cat([g.flatten() for g in torch.autograd.grad(read.square().sum(), [x, weight])])
         )
@@ -199,3 +199,32 @@ def test_reading_in_pieces_with_a_cache_equals_reading_at_once(
             piece.depth[case.units[:, part]], result.depth[:, part][case.units[:, part]]
         )
         start = stop
+
+
+@pytest.mark.parametrize("name", CORES)
+@examples(8)
+@given(case=cases(causal=True))
+def test_with_the_last_keys_alone_a_batch_equals_each_row_alone_through_a_cache(
+    name: str, case: Case
+) -> None:
+    def units_read(rows: slice) -> Tensor:
+        cache = KVCache()
+        units = [slice(i, i + 1) for i in range(case.x.shape[1])]
+        return torch.cat([case.run(name, "last", rows, unit, cache)[0] for unit in units], 1)
+
+    together = units_read(slice(None))
+    for row in range(len(case.x)):
+        present = case.units[row]
+        close(together[row][present], units_read(slice(row, row + 1))[0][present])
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("copy", "exact"), ("exact", "copy"), ("last", "copy")]
+)
+def test_a_cache_is_read_as_it_was_begun(first: str, then: str) -> None:
+    case, cache = Case(torch.randn(1, 3, 16), torch.tensor([[1, 2, 1]]), None), KVCache()
+    case.run("plain", first, units=slice(0, 2), cache=cache)
+    with pytest.raises(ValueError, match=f"begun with halting.kv={first} and this call has {then}"):
+        case.run("plain", then, units=slice(2, 3), cache=cache)
+    cache.crop(0)
+    case.run("plain", then, units=slice(0, 2), cache=cache)

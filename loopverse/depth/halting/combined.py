@@ -130,15 +130,6 @@ class _Several(Combined):
             raise ValueError("halting.rules must name at least one rule, got []")
         self.rules = self.take(self.rules)
 
-
-@dataclass
-class AnyOf(_Several):
-    """Stops a unit when one of its rules does.
-
-    Attributes:
-        rules: names of rules, or `{halting: NAME, ...settings}`.
-    """
-
     def update(
         self,
         memory: Memory,
@@ -149,7 +140,23 @@ class AnyOf(_Several):
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
         memory, stops = self.ask(memory, before, after, i, read, head)
-        return memory, stops.any(dim=0)
+        return memory, self.joined(stops)
+
+    def joined(self, stops: Tensor) -> Tensor:
+        """What is made of what the rules say, `[rules n t] -> [n t]`."""
+        raise NotImplementedError
+
+
+@dataclass
+class AnyOf(_Several):
+    """Stops a unit when one of its rules does.
+
+    Attributes:
+        rules: names of rules, or `{halting: NAME, ...settings}`.
+    """
+
+    def joined(self, stops: Tensor) -> Tensor:
+        return stops.any(dim=0)
 
 
 @dataclass
@@ -160,17 +167,8 @@ class AllOf(_Several):
         rules: names of rules, or `{halting: NAME, ...settings}`.
     """
 
-    def update(
-        self,
-        memory: Memory,
-        before: Tensor,
-        after: Tensor,
-        i: int,
-        read: Read | None,
-        head: nn.Module | None,
-    ) -> tuple[Memory, Tensor]:
-        memory, stops = self.ask(memory, before, after, i, read, head)
-        return memory, stops.all(dim=0)
+    def joined(self, stops: Tensor) -> Tensor:
+        return stops.all(dim=0)
 
 
 @dataclass
