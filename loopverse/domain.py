@@ -8,13 +8,13 @@ core in between is not its business. One batch, one direction:
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torchmetrics
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -35,12 +35,14 @@ class Outcome:
         weights: how much each unit counts; 0 for padding.
         penalty: a scalar that is added to the mean, or None.
         prediction: what the losses were computed from, for metrics.
+        depth: loops that each unit got, where there is one loss for each; `Thought.weigh` knows them.
     """
 
     losses: Float[Tensor, "*units"]
     weights: Float[Tensor, "*units"]
     penalty: Tensor | None = None
     prediction: Distribution | None = None
+    depth: Int[Tensor, "*units"] | None = None
 
     @property
     def num_units(self) -> Tensor:
@@ -115,7 +117,7 @@ class Thought:
             ValueError: the losses are not one per unit of the state, `[b t]`.
         """
         if self.weights is None:
-            return outcomes[-1]
+            return replace(outcomes[-1], depth=self._depth(outcomes[-1]))
         losses = torch.stack([outcome.losses for outcome in outcomes])
         if losses.shape != self.weights.shape:
             raise ValueError(
@@ -129,7 +131,12 @@ class Thought:
             total = self.lesson.loss(losses, self.lesson.logits)
         penalties = [outcome.penalty for outcome in outcomes if outcome.penalty is not None]
         penalty = torch.stack(penalties).mean() if penalties else None
-        return Outcome(total, outcomes[-1].weights, penalty, outcomes[-1].prediction)
+        last = outcomes[-1]
+        return Outcome(total, last.weights, penalty, last.prediction, self._depth(last))
+
+    def _depth(self, outcome: Outcome) -> Tensor | None:
+        """Loops of each unit, where there is one loss for each."""
+        return self.result.depth if outcome.losses.shape == self.result.depth.shape else None
 
 
 @runtime_checkable  # beartype, which checks shapes in tests, asks for it

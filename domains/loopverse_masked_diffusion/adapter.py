@@ -226,7 +226,7 @@ class MaskedDiffusion(TextDomain):
         apart = torch.where(hidden, kl_divergence(teacher, carried.prediction), 0)
         penalty = self.config.consistency * apart.sum() / hidden.sum().clamp(min=1)
         both = (fresh.losses + carried.losses) / 2
-        return Outcome(both, fresh.weights, penalty, fresh.prediction)
+        return Outcome(both, fresh.weights, penalty, fresh.prediction, fresh.depth)
 
     def _noisier(
         self, masked: Masked, present: Tensor, tokens: Tensor, rng: torch.Generator

@@ -15,7 +15,7 @@ from loopverse.analysis.exhibits import collect_exhibits
 from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
-from loopverse.training.evaluation import held_out
+from loopverse.training.evaluation import Way, held_out
 from loopverse.training.use import Use, finished_texts
 
 FILE = "evaluation.json"
@@ -58,10 +58,14 @@ def evaluate_depths(
     weights: list[float] = []
     cost: Cost | None = None
     passes = held_out(
-        model, depths, batch_size=batch_size, max_batches=max_batches, precision=precision
+        model,
+        [Way(depth) for depth in depths],
+        batch_size=batch_size,
+        max_batches=max_batches,
+        precision=precision,
     )
     for measured in passes:
-        depth, batch, outcome = measured.depth, measured.batch, measured.outcome
+        depth, batch, outcome = measured.way.depth, measured.batch, measured.outcome
         if cost is None:
             cost = measure_cost(model, batch)
         if depth == depths[0]:

@@ -1,14 +1,14 @@
-"""A pass over held-out data at one or more depths, the same for every domain and every use."""
+"""A pass over held-out data in one or more ways, the same for every domain and every use."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
 from tensordict import TensorDict
 
-from loopverse.depth import Halting
+from loopverse.depth import FixedDepth, Halting
 from loopverse.domain import Outcome
 from loopverse.model import LoopedModel
 from loopverse.training.precision import autocast
@@ -18,18 +18,33 @@ SEED = 0
 """Of all randomness in evaluation, whatever the run's seed, so that runs are measured alike."""
 
 
-@dataclass
-class Measured:
-    """One held-out batch at one depth.
+@dataclass(frozen=True, eq=False)
+class Way:
+    """How deep to read.
 
     Attributes:
-        depth: loops it was read with.
-        batch: the prepared batch, on the device; the same for all depths.
+        depth: loops; the most a unit gets where the rule is adaptive.
+        halting: when to stop early.
+    """
+
+    depth: int
+    halting: Halting = field(default_factory=FixedDepth)
+
+
+@dataclass
+class Measured:
+    """One held-out batch, read in one way.
+
+    Attributes:
+        way: how it was read.
+        number: of the batch.
+        batch: the prepared batch, on the device; the same for all ways.
         outcome: what the domain made of it.
         seconds: time of the forward pass, the device's work included.
     """
 
-    depth: int
+    way: Way
+    number: int
     batch: TensorDict
     outcome: Outcome
     seconds: float
@@ -38,26 +53,26 @@ class Measured:
 @torch.no_grad()
 def held_out(
     model: LoopedModel,
-    depths: Sequence[int],
+    ways: Sequence[Way],
     *,
     batch_size: int,
     max_batches: int | None = None,
-    halting: Halting | None = None,
+    only: Callable[[int], bool] | None = None,
     precision: str = "fp32",
     rank: int = 0,
     world_size: int = 1,
 ) -> Iterator[Measured]:
-    """Every batch of the domain's `valid` split at every depth, batch by batch.
+    """Every batch of the domain's `valid` split, read in every way, batch by batch.
 
-    All depths see the same prepared batches and the same draws, so that differences between depths
-    are paired; and they take turns, so that a machine that slows down slows all of them.
+    All ways see the same prepared batches and the same draws, so that differences between them are
+    paired; and they take turns, so that a machine that slows down slows all of them.
 
     Args:
         model: on the device to use; left in the mode it was in.
-        depths: loops; the most a unit gets where `halting` is adaptive.
+        ways: how to read.
         batch_size: sequences per batch and process.
         max_batches: batches in all, over all processes; None takes the whole split.
-        halting: when to stop early; default: never.
+        only: says of a batch's number whether to read it; None reads all.
         precision: "bf16" or "fp32".
         rank: which share of the split is this process's.
         world_size: number of shares.
@@ -68,20 +83,22 @@ def held_out(
         "valid", batch_size=batch_size, seed=SEED, rank=rank, world_size=world_size
     )
     limit = None if max_batches is None else max(1, max_batches // world_size)
-    thinks = {depth: model.bind(depth, seed=SEED, halting=halting) for depth in depths}
+    thinks = {way: model.bind(way.depth, seed=SEED, halting=way.halting) for way in ways}
     model.eval()
     try:
         for number, batch in enumerate(islice(batches, limit)):
+            if only is not None and not only(number):
+                continue
             batch = adapter.prepare(batch, stream(SEED, number, f"valid/{rank}"))
             batch = batch.to(device, non_blocking=True)
-            for depth, think in thinks.items():
+            for way, think in thinks.items():
                 seed_everything(SEED, number, f"valid/{rank}", device)
                 _synchronize(device)
                 began = time.perf_counter()
                 with autocast(precision, device):
                     outcome = adapter(think, batch)
                 _synchronize(device)
-                yield Measured(depth, batch, outcome, time.perf_counter() - began)
+                yield Measured(way, number, batch, outcome, time.perf_counter() - began)
     finally:
         model.train(training)
 
@@ -100,16 +117,15 @@ def evaluate(
 ) -> dict[str, float]:
     """The domain's metrics on its `valid` split, the headline metric among them.
 
-    The arguments are those of `held_out`; torchmetrics adds the shares of all processes up.
+    The arguments are those of `Way` and `held_out`; torchmetrics adds the shares of all processes up.
     """
     adapter, device = model.adapter, next(model.parameters()).device
     metrics = {name: metric.to(device) for name, metric in adapter.metrics().items()}
     for measured in held_out(
         model,
-        [depth],
+        [Way(depth, halting or FixedDepth())],
         batch_size=batch_size,
         max_batches=max_batches,
-        halting=halting,
         precision=precision,
         rank=rank,
         world_size=world_size,

@@ -1,6 +1,14 @@
 """Rules that decide when a unit (a token, a transition) has looped enough."""
 
-from loopverse.depth.halting.base import Active, FixedDepth, Halting, Memory, Read, ReadActive
+from loopverse.depth.halting.base import (
+    Active,
+    FixedDepth,
+    Halting,
+    Knob,
+    Memory,
+    Read,
+    ReadActive,
+)
 from loopverse.depth.halting.combined import AllOf, AnyOf, Bounded, Combined, Patience
 from loopverse.depth.halting.gate import ExitGate, ExitHead, Gated, Ponder
 from loopverse.depth.halting.prediction import Confidence, PredictionKL
@@ -24,6 +32,7 @@ __all__ = [
     "FixedPoint",
     "Gated",
     "Halting",
+    "Knob",
     "Memory",
     "Patience",
     "Ponder",

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -33,6 +32,21 @@ Read = Callable[[Tensor], Distribution]
 """Turns a state `[n t d]` into the domain's predictive distribution `[n t]`."""
 ReadActive = Callable[[Tensor, Active | None], Distribution]
 """The same, told which units of the batch these are; None means all, in order."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """The setting that a rule's `signal` is held against: what calibration looks for.
+
+    Attributes:
+        setting: its name.
+        sooner: "higher": the higher it is, the sooner units stop; or "lower".
+    """
+
+    setting: str
+    sooner: str = "higher"
+
+
 KEPT = ("copy", "exact", "last", "first")
 """What may be read of a unit in loops that it did not run: see `Halting.kv`."""
 Memory = dict[str, Tensor]
@@ -68,6 +82,8 @@ class Halting:
     """Whether units stop independently of each other: any of them may then be shown alone, in any order."""
     competes: ClassVar[bool] = False
     """Whether the units of a sequence compete for loops, later ones too: not for causal models."""
+    knob: ClassVar[Knob | None] = None
+    """The setting that says how soon units stop, of rules that have a `signal`."""
     damping = 0.0  # without a type, or a dataclass would take it for a setting of every rule
     """How much of the old state is kept in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
 
@@ -87,6 +103,23 @@ class Halting:
     def begin(self, z: Tensor) -> Memory:
         """What to remember before the first loop, from the initial state `z [b t d]`."""
         return {}
+
+    def signal(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        """What a rule with a knob holds against it after loop `i`; the arguments are those of `update`.
+
+        Returns:
+            The new memory and a number per unit, `[n t]`; infinite or not a number where no value of
+            the knob stops the unit.
+        """
+        raise NotImplementedError
 
     def update(
         self,
@@ -119,8 +152,3 @@ class Halting:
 @dataclass
 class FixedDepth(Halting):
     """Never stops early: every unit gets the plan's depth."""
-
-
-def no_unit(z: Tensor) -> Tensor:
-    """False for each unit of a state `[n t d]`."""
-    return torch.zeros(z.shape[:2], dtype=torch.bool, device=z.device)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from loopverse.depth.halting.base import Halting, Memory, Read
+from loopverse.depth.halting.base import Halting, Knob, Memory, Read
 
 
 class ExitHead(nn.Module):
@@ -53,6 +53,7 @@ class ExitGate(Gated):
     """
 
     threshold: float = 0.5
+    knob: ClassVar[Knob | None] = Knob("threshold", "lower")
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
@@ -60,6 +61,18 @@ class ExitGate(Gated):
 
     def begin(self, z: Tensor) -> Memory:
         return {"going_on": torch.ones(z.shape[:2], device=z.device)}
+
+    def signal(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        going_on = memory["going_on"] * torch.sigmoid(-self.logits(head, after))
+        return {"going_on": going_on}, 1 - going_on
 
     def update(
         self,
@@ -70,8 +83,8 @@ class ExitGate(Gated):
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
-        going_on = memory["going_on"] * torch.sigmoid(-self.logits(head, after))
-        return {"going_on": going_on}, 1 - going_on >= self.threshold
+        memory, stopped = self.signal(memory, before, after, i, read, head)
+        return memory, stopped >= self.threshold
 
 
 @dataclass

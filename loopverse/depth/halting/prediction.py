@@ -15,7 +15,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from loopverse.depth.halting.base import Halting, Memory, Read, no_unit
+from loopverse.depth.halting.base import Halting, Knob, Memory, Read
 
 
 @dataclass
@@ -37,13 +37,14 @@ class PredictionKL(Halting):
     max_entropy: float | None = None
     adaptive: ClassVar[bool] = True
     reads: ClassVar[bool] = True
+    knob: ClassVar[Knob | None] = Knob("tolerance")
 
     def __post_init__(self) -> None:
         if self.tolerance <= 0:
             raise ValueError(f"halting.tolerance must be above 0, got {self.tolerance}")
 
     @torch.no_grad()
-    def update(
+    def signal(
         self,
         memory: Memory,
         before: Tensor,
@@ -58,12 +59,23 @@ class PredictionKL(Halting):
         known = memory.keys() == tensors.keys() != set()
         earlier = _made_of(now, memory) if known else None
         if i == 0:
-            return tensors, no_unit(after)
+            return tensors, torch.full(after.shape[:2], float("inf"), device=after.device)
         moved = _divergence(now, read(before) if earlier is None else earlier, after)
-        stops = moved < self.tolerance
         if self.max_entropy is not None:
-            stops = stops & (_entropy(now, after) <= self.max_entropy)
-        return tensors, stops
+            moved = moved.masked_fill(_entropy(now, after) > self.max_entropy, float("inf"))
+        return tensors, moved
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        memory, moved = self.signal(memory, before, after, i, read, head)
+        return memory, moved < self.tolerance
 
 
 MEASURES = ("margin", "entropy")
@@ -95,8 +107,13 @@ class Confidence(Halting):
                 f"halting.threshold must be in (0, 1] for a margin, got {self.threshold}"
             )
 
+    @property
+    def knob(self) -> Knob:  # pyright: ignore[reportIncompatibleVariableOverride]  a setting decides
+        """A large margin is certain, and a small entropy."""
+        return Knob("threshold", "higher" if self.measure == "entropy" else "lower")
+
     @torch.no_grad()
-    def update(
+    def signal(
         self,
         memory: Memory,
         before: Tensor,
@@ -107,8 +124,22 @@ class Confidence(Halting):
     ) -> tuple[Memory, Tensor]:
         now = _reader(self, read)(after)
         if self.measure == "entropy":
-            return memory, _entropy(now, after) <= self.threshold
-        return memory, _one_per_unit(_margin(now), after) >= self.threshold
+            return memory, _entropy(now, after)
+        return memory, _one_per_unit(_margin(now), after)
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        memory, certain = self.signal(memory, before, after, i, read, head)
+        if self.measure == "entropy":
+            return memory, certain <= self.threshold
+        return memory, certain >= self.threshold
 
 
 def _reader(rule: Halting, read: Read | None) -> Read:

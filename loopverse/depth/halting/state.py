@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from loopverse.depth.halting.base import Halting, Memory, Read
+from loopverse.depth.halting.base import Halting, Knob, Memory, Read
 
 
 @dataclass
@@ -30,6 +30,7 @@ class FixedPoint(Halting):
     per: str = "unit"
     damping: float = 0.0
     adaptive: ClassVar[bool] = True
+    knob: ClassVar[Knob | None] = Knob("tolerance")
 
     def __post_init__(self) -> None:
         if self.tolerance <= 0:
@@ -48,7 +49,7 @@ class FixedPoint(Halting):
         """False where the mean over a sequence decides."""
         return self.per == "unit"
 
-    def update(
+    def signal(
         self,
         memory: Memory,
         before: Tensor,
@@ -63,8 +64,19 @@ class FixedPoint(Halting):
         relative = change / (size + 1e-8)
         if self.per == "sequence":
             relative = relative.mean(dim=1, keepdim=True).expand_as(relative)
-        settled = relative < self.tolerance
-        return memory, settled & (i + 1 >= self.min_loops)
+        return memory, relative
+
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        memory, relative = self.signal(memory, before, after, i, read, head)
+        return memory, (relative < self.tolerance) & (i + 1 >= self.min_loops)
 
 
 @dataclass
@@ -88,6 +100,7 @@ class SecondOrder(Halting):
     relative: bool = True
     patience: int = 2
     adaptive: ClassVar[bool] = True
+    knob: ClassVar[Knob | None] = Knob("tolerance")
 
     def __post_init__(self) -> None:
         if self.tolerance <= 0:
@@ -100,8 +113,7 @@ class SecondOrder(Halting):
         nowhere = torch.full(z.shape, float("inf"), device=z.device)  # no step is close to it
         return {"step": nowhere, "streak": units}
 
-    @torch.no_grad()
-    def update(
+    def signal(
         self,
         memory: Memory,
         before: Tensor,
@@ -114,5 +126,18 @@ class SecondOrder(Halting):
         change = torch.linalg.vector_norm(step - memory["step"], dim=-1)
         if self.relative:
             change = change / (torch.linalg.vector_norm(after.float(), dim=-1) + 1e-8)
+        return {"step": step, "streak": memory["streak"]}, change
+
+    @torch.no_grad()
+    def update(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        memory, change = self.signal(memory, before, after, i, read, head)
         streak = torch.where(change < self.tolerance, memory["streak"] + 1, 0)
-        return {"step": step, "streak": streak}, streak >= self.patience
+        return {**memory, "streak": streak}, streak >= self.patience
