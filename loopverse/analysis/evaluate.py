@@ -52,7 +52,7 @@ def evaluate_depths(
     core = model.core.config
     depths = check_depths(loops, None if core.tied else core.loops)
     adapter, device = model.adapter, next(model.parameters()).device
-    totals = {depth: _metrics(model) for depth in depths}
+    totals = {depth: fresh_metrics(model) for depth in depths}
     values: dict[int, list[float]] = defaultdict(list)
     seconds: dict[int, list[float]] = defaultdict(list)
     weights: list[float] = []
@@ -70,7 +70,7 @@ def evaluate_depths(
             cost = measure_cost(model, batch)
         if depth == depths[0]:
             weights.append(float(outcome.num_units))
-        alone = _metrics(model)
+        alone = fresh_metrics(model)
         for metrics in (totals[depth], alone):
             adapter.measure(metrics, outcome, batch)
         values[depth].append(float(alone[adapter.metric].compute()))
@@ -167,7 +167,8 @@ def sampled(
     return text
 
 
-def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
+def fresh_metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
+    """The domain's metrics, on the model's device, for this process alone."""
     device = next(model.parameters()).device
     metrics = {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
     for metric in metrics.values():
