@@ -29,6 +29,8 @@ from loopverse.training.use import Use
 
 CANDIDATES = 200
 """Thresholds that are thought of, at even quantiles of what a rule looks at."""
+BATCHES = 32
+"""Held-out batches that are read at most, where nothing else is asked."""
 SAVES = 0.01
 """Share of the time in loops from which on a rule is said to save something."""
 
@@ -133,7 +135,7 @@ def calibrate_run(
     max_increase: float = 0.005,
     checkpoint: str | int = "best",
     batch_size: int | None = None,
-    max_batches: int | None = None,
+    max_batches: int = BATCHES,
     device: torch.device | str | None = None,
     told: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
@@ -146,7 +148,7 @@ def calibrate_run(
         max_increase: of the headline metric, as a share of it with all loops.
         checkpoint: "best", "last" or a step.
         batch_size: sequences per batch; default: as in training.
-        max_batches: of the pass; default: as in training.
+        max_batches: of both halves together.
         device: where to compute; default: the accelerator there is, else the CPU.
         told: called with what is being done.
 
@@ -161,7 +163,7 @@ def calibrate_run(
         loops=loops or loaded.config.schedule.typical(),
         amount=Amount(
             batch_size or training.batch_size,
-            max_batches or training.valid_batches,
+            max_batches,
             loaded.folder.facts["precision"],
         ),
         max_increase=max_increase,

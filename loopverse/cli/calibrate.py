@@ -80,7 +80,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--checkpoint", metavar="WHICH", default="best", help="best, last or a step (best)"
     )
-    parser.add_argument("--batches", metavar="N", type=int, help="batches at most (as in training)")
+    parser.add_argument("--batches", metavar="N", type=int, default=32, help="batches at most (32)")
     parser.add_argument(
         "--batch-size", metavar="N", type=int, help="sequences in a batch (as in training)"
     )
