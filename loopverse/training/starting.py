@@ -1,7 +1,8 @@
 """Starting from the weights of another run: fine-tuning, or more data than there was before.
 
 `training.start_from` names the run, RUN or RUN@CHECKPOINT. Only weights are taken; the optimiser, the
-step and what the domain keeps for itself (a vocabulary) begin anew.
+step and what the domain keeps for itself (a vocabulary) begin anew, and so does the head of a learned
+halting rule that the other run did not have.
 """
 
 from collections.abc import Iterator
@@ -38,13 +39,15 @@ def settled(config: TrainConfig) -> TrainConfig:
 def start(config: TrainConfig, model: LoopedModel) -> None:
     """Give a model the weights that its configuration starts from, averaged where that run averaged.
 
+    A gate or router that the other run had none of stays as it was made.
+
     Raises:
         ValueError: no such run or checkpoint, or one of a model that has other weights.
     """
     folder, which = _parts(config.training.start_from)
     try:
-        with _explained():
-            read_weights(RunFolder.open(folder.path), which, model)
+        with _explained(), _without_new_head(folder, model):
+            read_weights(folder, which, model)
     except ForeignError as error:
         raise UserError(
             f"cannot start from {folder.path}: {error.problem}; domain, core and size must be those of "
@@ -58,6 +61,18 @@ def _parts(where: str) -> tuple[RunFolder, str]:
     if at and (which in ("best", "last") or which.isdecimal()):
         return RunFolder(Path(path)), which
     return RunFolder(Path(where)), "last"
+
+
+@contextmanager
+def _without_new_head(folder: RunFolder, model: LoopedModel) -> Iterator[None]:
+    """Leave out a head that the run has no weights for."""
+    head = model.head
+    if not RunFolder.open(folder.path).config.halting.learned:
+        model.head = None
+    try:
+        yield
+    finally:
+        model.head = head
 
 
 @contextmanager

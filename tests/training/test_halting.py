@@ -79,6 +79,19 @@ def test_the_gate_alone_learns_in_a_frozen_model(tmp_path: Path) -> None:
     assert set(learning) == gate_alone  # whatever penalty a domain adds to the loss
 
 
+def test_a_gate_is_learned_for_a_run_that_had_none(tmp_path: Path) -> None:
+    first = trained(tmp_path / "one")
+    config = replace(
+        toy.toy_config(tmp_path / "two", steps=2, start_from=str(first.path)),
+        halting=depth.ExitGate(),
+        objective=depth.GateDistillation(),
+    )
+    runs = first, train(config).folder
+    before, after = (load(run, "last").model.state_dict() for run in runs)
+    assert after.keys() - before.keys() == {"head.linear.weight", "head.linear.bias"}
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
 def test_lessons_of_several_calls_are_joined_as_their_losses_are() -> None:
     objective, head = depth.GateDistillation(), depth.ExitHead(4)
     torch.manual_seed(0)
