@@ -1,17 +1,16 @@
 """Evaluate a model on held-out data at several depths, for any domain."""
 
 import warnings
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 import torch
-import torchmetrics
 
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, measure_cost
 from loopverse.analysis.exhibits import collect_exhibits
+from loopverse.analysis.ways import Tally, no_data
 from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
@@ -52,47 +51,36 @@ def evaluate_depths(
     core = model.core.config
     depths = check_depths(loops, None if core.tied else core.loops)
     adapter, device = model.adapter, next(model.parameters()).device
-    totals = {depth: _metrics(model) for depth in depths}
-    values: dict[int, list[float]] = defaultdict(list)
-    seconds: dict[int, list[float]] = defaultdict(list)
-    weights: list[float] = []
+    ways = {depth: Way(depth) for depth in depths}
+    tallies = {way: Tally(model) for way in ways.values()}
     cost: Cost | None = None
     passes = held_out(
         model,
-        [Way(depth) for depth in depths],
+        list(ways.values()),
         batch_size=batch_size,
         max_batches=max_batches,
         precision=precision,
     )
     for measured in passes:
-        depth, batch, outcome = measured.way.depth, measured.batch, measured.outcome
         if cost is None:
-            cost = measure_cost(model, batch)
-        if depth == depths[0]:
-            weights.append(float(outcome.num_units))
-        alone = _metrics(model)
-        for metrics in (totals[depth], alone):
-            adapter.measure(metrics, outcome, batch)
-        values[depth].append(float(alone[adapter.metric].compute()))
-        seconds[depth].append(measured.seconds / outcome.losses.numel())
+            cost = measure_cost(model, measured.batch)
+        tallies[measured.way].add(measured)
     if cost is None:
-        raise ValueError(
-            f"the domain {type(adapter).__name__} yields no held-out batches: "
-            'its split "valid" is empty, give it more data'
-        )
+        raise no_data(model)
+    counted = {depth: tallies[way] for depth, way in ways.items()}
     return DepthTable(
         metric=adapter.metric,
         trained=trained,
         step=step,
-        weights=weights,
+        weights=counted[depths[0]].weights,
         precision=precision,
         device=device.type,
         depths=[
             Depth(
                 depth,
-                {name: float(metric.compute()) for name, metric in totals[depth].items()},
-                values[depth],
-                median(seconds[depth]),
+                counted[depth].metrics,
+                counted[depth].values,
+                median(counted[depth].seconds),
                 cost.per_unit(model.core, depth),
             )
             for depth in depths
@@ -165,12 +153,3 @@ def sampled(
     except (NotImplementedError, ValueError):  # it samples nothing, or not so
         return ""
     return text
-
-
-def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
-    device = next(model.parameters()).device
-    metrics = {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
-    for metric in metrics.values():
-        # One process evaluates; the others that it trained with have left, or do something else.
-        metric.distributed_available_fn = lambda: False
-    return metrics

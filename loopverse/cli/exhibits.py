@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from loopverse.analysis.exhibits import PICTURES, picture_names
+from loopverse.analysis.exhibits import EXHIBITS, picture_names
 from loopverse.analysis.numbers import label, plain, shown
 from loopverse.analysis.shading import legend, shades
 from loopverse.exhibit import Curves, Estimate, Exhibit, HeatMap, Picture, TableExhibit
@@ -19,7 +19,10 @@ SHADES = " ░▒▓█"
 
 
 def show_exhibits(
-    console: Console, exhibits: Sequence[Exhibit], run: Path | str | None = None
+    console: Console,
+    exhibits: Sequence[Exhibit],
+    run: Path | str | None = None,
+    folder: str = EXHIBITS,
 ) -> None:
     """Print exhibits, one below the other.
 
@@ -27,6 +30,7 @@ def show_exhibits(
         console: where to.
         exhibits: what to show.
         run: the run folder that keeps their pictures; None: they are in no file.
+        folder: of the pictures, in the run folder.
     """
     names = picture_names(exhibits)
     for place, exhibit in enumerate(exhibits):
@@ -38,7 +42,7 @@ def show_exhibits(
         elif isinstance(exhibit, Curves):
             _curves(console, exhibit)
         elif isinstance(exhibit, Picture):
-            where = f": {Path(run, PICTURES, names[place])}" if run is not None else ""
+            where = f": {Path(run, folder, names[place])}" if run is not None else ""
             console.print(f"  {escape(exhibit.alt + where)}", soft_wrap=True)
         if exhibit.note:
             console.print(Padding(f"[dim]{escape(exhibit.note)}[/]", (0, 0, 0, 2)))

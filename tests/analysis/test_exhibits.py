@@ -153,7 +153,11 @@ def test_a_domain_may_ask_for_gradients() -> None:
     ("domain", "kept", "problem"),
     [
         (Failing, 1, r"Failing.exhibits failed after 1 of them \(OSError: no display\)"),
-        (Strange, 0, r"expected one of TableExhibit, HeatMap, Curves, Picture, got Exhibit"),
+        (
+            Strange,
+            0,
+            r"expected one of TableExhibit, HeatMap, Curves, ShadedText, Picture, got Exhibit",
+        ),
     ],
 )
 def test_an_error_of_the_domain_is_one_line_and_costs_only_what_comes_after_it(
