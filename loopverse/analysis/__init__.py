@@ -22,7 +22,7 @@ from loopverse.analysis.efficiency import (
     measure_cost,
     parts,
 )
-from loopverse.analysis.evaluate import evaluate_depths, evaluate_run
+from loopverse.analysis.evaluate import evaluate_depths, evaluate_rules, evaluate_run
 from loopverse.analysis.exhibits import Exhibition, collect_exhibits
 from loopverse.analysis.generation import evaluate_quality
 from loopverse.analysis.judging import Judge, Verdict
@@ -62,6 +62,7 @@ __all__ = [
     "estimate",
     "evaluate_depths",
     "evaluate_quality",
+    "evaluate_rules",
     "evaluate_run",
     "measure_cost",
     "parts",

@@ -73,10 +73,10 @@ def heat_map(exhibit: HeatMap) -> Callable[[Axes], None]:
         columns, rows = len(exhibit.x), len(exhibit.y)
         for y, line in enumerate(shades(exhibit)):
             for x, shade in enumerate(line):
-                if shade is None:
-                    continue
-                opacity = FAINTEST + (STRONGEST - FAINTEST) * shade
-                axes.add_patch(Rectangle((x, y), 1, 1, color=LIGHT["accent"], alpha=opacity, lw=0))
+                alpha = opacity(shade)
+                if alpha is not None:
+                    square = Rectangle((x, y), 1, 1, color=LIGHT["accent"], alpha=alpha, lw=0)
+                    axes.add_patch(square)
         if columns <= ROOM:
             for y, line in enumerate(exhibit.values):
                 for x, value in enumerate(line):
@@ -100,6 +100,11 @@ def heat_map(exhibit: HeatMap) -> Callable[[Axes], None]:
             axes.set_title(exhibit.unit, parse_math=False)
 
     return draw
+
+
+def opacity(shade: float | None) -> float | None:
+    """How strongly the accent covers the page for a shade; None where there is none."""
+    return None if shade is None else round(FAINTEST + (STRONGEST - FAINTEST) * shade, 3)
 
 
 def size(exhibit: Curves | HeatMap) -> tuple[float, float]:

@@ -215,6 +215,11 @@ def no_data(model: LoopedModel) -> ValueError:
     )
 
 
+def name_of(rule: Halting) -> str:
+    """A rule's name in `halting=NAME`; of one that has none there, that of its class."""
+    return plain(rule).get("halting", type(rule).__name__)
+
+
 def in_words(rule: Halting) -> str:
     """A rule as it is typed, `halting=fixed_point halting.tolerance=0.1`, without its defaults."""
     settings = plain(rule)
