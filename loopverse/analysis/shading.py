@@ -57,7 +57,8 @@ def bounds(chart: HeatMap) -> tuple[float, float]:
 def legend(chart: HeatMap) -> str:
     """What the shades mean, in a sentence."""
     if chart.lower_is_better is None:
-        return "The stronger the shade, the higher the number."
+        low, high = bounds(chart)
+        return f"The stronger the shade, the higher the number: from {label(low)} to {label(high)}."
     return f"The stronger the shade, the {'lower' if chart.lower_is_better else 'higher'} and the better."
 
 

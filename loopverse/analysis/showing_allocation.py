@@ -25,7 +25,7 @@ def spent_exhibits(spent: Mapping[str, Spent]) -> list[Exhibit]:
         _loops_table(spent),
         _shares(spent),
         _correlations(spent, kinds),
-        *(_by_difficulty(spent, kind) for kind in kinds),
+        *(_by_difficulty(spent, kind, first=kind == kinds[0]) for kind in kinds),
     ]
 
 
@@ -132,7 +132,7 @@ def _correlations(spent: Mapping[str, Spent], kinds: list[str]) -> TableExhibit:
     )
 
 
-def _by_difficulty(spent: Mapping[str, Spent], kind: str) -> Curves:
+def _by_difficulty(spent: Mapping[str, Spent], kind: str, first: bool) -> Curves:
     series = [
         Series(
             name,
@@ -143,10 +143,13 @@ def _by_difficulty(spent: Mapping[str, Spent], kind: str) -> Curves:
         for name, one in spent.items()
         if kind in one.relations
     ]
+    about = (
+        f"Units in {GROUPS} groups from the easiest to the hardest, equally difficult ones in the same "
+        "group; bars are 95 % intervals over batches."
+    )
     return Curves(
         f"Loops by difficulty: {kind}",
-        f"Units in {GROUPS} groups from the easiest to the hardest, equally difficult ones in the same "
-        "group; bars are 95 % intervals over batches.",
+        about if first else "",
         x_label=f"{kind}: % of the units that are easier",
         y_label="loops",
         series=series,
