@@ -31,7 +31,7 @@ def difficulties(
     level = cast(Tensor, batch["level"])[:, None]
     return {
         "noise level": level.expand(nats.shape),
-        "surprisal of hidden tokens": torch.where(hidden, nats, torch.nan),
+        "surprisal (hidden)": torch.where(hidden, nats, torch.nan),
     }
 
 

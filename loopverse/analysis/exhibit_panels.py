@@ -30,6 +30,8 @@ def curves(exhibit: Curves) -> Callable[[Axes], None]:
     """Lines with the intervals of their points."""
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for place, series in enumerate(exhibit.series):
             colour, marker = LINES[place % len(LINES)]
             axes.errorbar(
@@ -47,6 +49,8 @@ def curves(exhibit: Curves) -> Callable[[Axes], None]:
         if exhibit.log_x:
             axes.set_xscale("log")
             _decimal(axes.xaxis)
+        elif all(float(x).is_integer() for series in exhibit.series for x in series.x):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if exhibit.log_y:
             axes.set_yscale("log")
             _decimal(axes.yaxis)

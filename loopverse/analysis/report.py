@@ -132,7 +132,7 @@ def _show(exhibit: Exhibit, name: str) -> Show:
     elif isinstance(exhibit, ShadedText):
         show.wide = True
         show.pieces = [
-            (readable(piece), f"{numbers.plain(value)} {exhibit.unit}".strip(), opacity(shade))
+            (readable(piece), f"{numbers.label(value or 0)} {exhibit.unit}".strip(), opacity(shade))
             for piece, value, shade in zip(
                 exhibit.pieces, exhibit.values, text_shades(exhibit), strict=True
             )

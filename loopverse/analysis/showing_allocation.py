@@ -94,8 +94,8 @@ def _loops_table(spent: Mapping[str, Spent]) -> TableExhibit:
 
 def _shares(spent: Mapping[str, Spent]) -> Curves:
     series = []
+    places = range(1, max(max(one.loops.shares) for one in spent.values()) + 1)
     for name, one in spent.items():
-        places = range(min(one.loops.shares), max(one.loops.shares) + 1)
         shares = [100 * one.loops.shares.get(loops, 0.0) for loops in places]
         series.append(Series(name, list(places), shares))
     return Curves(

@@ -34,7 +34,7 @@ def difficulties(
     horizon = (steps + 2 - adapter.config.context).clamp(min=1)
     return {
         "horizon": horizon.float().expand(squares.shape),
-        "error of the observation": squares.sqrt(),
+        "observation error": squares.sqrt(),
     }
 
 
