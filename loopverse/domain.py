@@ -291,6 +291,22 @@ class DomainAdapter(nn.Module, ABC):
         """Update what `metrics()` returned with one batch."""
         metrics[self.metric].update(outcome.losses, outcome.weights)
 
+    def difficulties(
+        self, outcome: Outcome, batch: TensorDict
+    ) -> dict[str, Float[Tensor, "*units"]]:
+        """How difficult each unit is, beside its loss; by name, the larger the harder. Optional.
+
+        What loops are held against: a noise level, a horizon, an error that is not the loss.
+
+        Args:
+            outcome: of `forward` at full depth.
+            batch: the prepared batch.
+
+        Returns:
+            Numbers of the shape of the losses; not a number where a unit has no such difficulty.
+        """
+        return {}
+
     def sample(
         self, think: Think, prompts: Sequence[str], settings: SampleSettings
     ) -> Iterator[Sample]:
@@ -325,6 +341,19 @@ class DomainAdapter(nn.Module, ABC):
             think_at: the model's `think` with this many loops.
             loops: the depths that are being evaluated, from shallow to deep.
             trained: the depth that the model is used with.
+        """
+        return iter(())
+
+    def allocation(self, think: Think, batch: TensorDict) -> Iterator[Exhibit]:
+        """Where the loops went, as only this domain can show it. Optional.
+
+        Asked when a run is evaluated with a rule to stop early, in the conditions of `exhibits`. How many
+        loops a call gave to each unit is in what it returns, `think(...).result.depth`, and those of a
+        whole `forward` in its `outcome.depth`.
+
+        Args:
+            think: the model's `think` with the rule.
+            batch: a prepared batch of held-out data, on the device.
         """
         return iter(())
 

@@ -19,6 +19,7 @@ __all__ = [
     "HeatMap",
     "Picture",
     "Series",
+    "ShadedText",
     "TableExhibit",
     "figure",
 ]
@@ -141,7 +142,7 @@ class HeatMap(Exhibit):
         y: one value per row.
         values: a row of numbers for each of `y`, one for each of `x`; None where there is none.
         unit: of the numbers; empty where they have none.
-        lower_is_better: which numbers are good ones.
+        lower_is_better: which numbers are good ones; None: neither, there is only more and less.
     """
 
     x_label: str
@@ -150,7 +151,7 @@ class HeatMap(Exhibit):
     y: Sequence[str | float]
     values: Sequence[Sequence[float | None]]
     unit: str = ""
-    lower_is_better: bool = True
+    lower_is_better: bool | None = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -216,6 +217,32 @@ class Curves(Exhibit):
         super().__post_init__()
         if not self.series:
             raise ValueError(f"{self.title!r} needs at least one series, got none")
+
+
+@dataclass
+class ShadedText(Exhibit):
+    """Text in pieces, each with a number that shades it: the higher, the stronger.
+
+    Attributes:
+        pieces: the text, one after the other.
+        values: a number for each piece; None where there is none, and no shade.
+        unit: of the numbers (`loops`).
+    """
+
+    pieces: Sequence[str]
+    values: Sequence[float | None]
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.pieces) != len(self.values) or not self.pieces:
+            raise ValueError(
+                f"{self.title!r} needs a value (or None) for each of its pieces, at least one, got "
+                f"{len(self.pieces)} pieces and {len(self.values)} values"
+            )
+        for value in self.values:
+            if value is not None:
+                _check_number(value, f"a value of {self.title!r}")
 
 
 @dataclass

@@ -6,14 +6,16 @@ from typing import cast
 
 import torch
 import torchmetrics
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
 from loopverse.domain import Outcome, Sample, SampleSettings, Think, Thought
+from loopverse.exhibit import Exhibit
 from loopverse.nn import Attend, CoreInput
 from loopverse.text import TextConfig, TextDomain, TokenDistribution
+from loopverse_masked_diffusion.allocation import difficulties, half_hidden, sampling_map
 from loopverse_masked_diffusion.generation import (
     MaskedDiffusionSampling,
     ModelDenoiser,
@@ -185,6 +187,17 @@ class MaskedDiffusion(TextDomain):
         metrics["nelbo"].update(losses, weights)
         metrics["nelbo_error"].update(losses, weights)
         metrics["nelbo_draws"].update(counted.any(dim=1).sum())
+
+    def difficulties(self, outcome: Outcome, batch: TensorDict) -> dict[str, Tensor]:
+        return difficulties(self, outcome, batch)
+
+    def answers(self, batch: TensorDict) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
+        return cast(Tensor, batch["tokens"]), cast(Tensor, batch["visible"]) == self.mask_id
+
+    def allocation(self, think: Think, batch: TensorDict) -> Iterator[Exhibit]:
+        row = half_hidden(batch)
+        yield from super().allocation(think, cast(TensorDict, batch[row : row + 1]))
+        yield sampling_map(self, think)
 
     def denoiser(self, think: Think) -> ModelDenoiser:
         """The model as samplers see it."""

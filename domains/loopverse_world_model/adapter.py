@@ -217,6 +217,16 @@ class WorldModel(DomainAdapter):
 
         return exhibits(self, think_at, loops, trained)
 
+    def difficulties(self, outcome: Outcome, batch: TensorDict) -> dict[str, Tensor]:
+        from loopverse_world_model.evaluation import difficulties  # which only evaluation needs
+
+        return difficulties(self, outcome, batch)
+
+    def allocation(self, think: Think, batch: TensorDict) -> Iterator[Exhibit]:
+        from loopverse_world_model.evaluation import allocation  # likewise
+
+        return allocation(self, think)
+
     def save_assets(self, folder: Path) -> None:
         """Write the scale of the data, which what is read and predicted is counted in, and first observations."""
         save_file(self._statistics(), folder / STATISTICS)

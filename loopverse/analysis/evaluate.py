@@ -1,20 +1,21 @@
 """Evaluate a model on held-out data at several depths, for any domain."""
 
 import warnings
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 import torch
-import torchmetrics
 
+from loopverse.analysis.allocation import Allocation, collect_allocation
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, measure_cost
 from loopverse.analysis.exhibits import collect_exhibits
+from loopverse.analysis.ways import Tally, name_of, no_data
+from loopverse.depth import Halting
 from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
-from loopverse.training import RunFolder, load
+from loopverse.training import LoadedRun, RunFolder, load
 from loopverse.training.evaluation import Way, held_out
 from loopverse.training.use import Use, finished_texts
 
@@ -52,47 +53,36 @@ def evaluate_depths(
     core = model.core.config
     depths = check_depths(loops, None if core.tied else core.loops)
     adapter, device = model.adapter, next(model.parameters()).device
-    totals = {depth: fresh_metrics(model) for depth in depths}
-    values: dict[int, list[float]] = defaultdict(list)
-    seconds: dict[int, list[float]] = defaultdict(list)
-    weights: list[float] = []
+    ways = {depth: Way(depth) for depth in depths}
+    tallies = {way: Tally(model) for way in ways.values()}
     cost: Cost | None = None
     passes = held_out(
         model,
-        [Way(depth) for depth in depths],
+        list(ways.values()),
         batch_size=batch_size,
         max_batches=max_batches,
         precision=precision,
     )
     for measured in passes:
-        depth, batch, outcome = measured.way.depth, measured.batch, measured.outcome
         if cost is None:
-            cost = measure_cost(model, batch)
-        if depth == depths[0]:
-            weights.append(float(outcome.num_units))
-        alone = fresh_metrics(model)
-        for metrics in (totals[depth], alone):
-            adapter.measure(metrics, outcome, batch)
-        values[depth].append(float(alone[adapter.metric].compute()))
-        seconds[depth].append(measured.seconds / outcome.losses.numel())
+            cost = measure_cost(model, measured.batch)
+        tallies[measured.way].add(measured)
     if cost is None:
-        raise ValueError(
-            f"the domain {type(adapter).__name__} yields no held-out batches: "
-            'its split "valid" is empty, give it more data'
-        )
+        raise no_data(model)
+    counted = {depth: tallies[way] for depth, way in ways.items()}
     return DepthTable(
         metric=adapter.metric,
         trained=trained,
         step=step,
-        weights=weights,
+        weights=counted[depths[0]].weights,
         precision=precision,
         device=device.type,
         depths=[
             Depth(
                 depth,
-                {name: float(metric.compute()) for name, metric in totals[depth].items()},
-                values[depth],
-                median(seconds[depth]),
+                counted[depth].metrics,
+                counted[depth].values,
+                median(counted[depth].seconds),
                 cost.per_unit(model.core, depth),
             )
             for depth in depths
@@ -113,7 +103,8 @@ def evaluate_run(
 
     A short sample at each depth, all with the same draws, is kept beside the figures, and what becomes
     of the domain's example. Then comes what the domain has to show, `exhibits.json`; an error in it is
-    a warning and costs nothing else.
+    a warning and costs nothing else. A run that was trained with a rule to stop early is also asked
+    where the loops went under it, as by `evaluate_rules`.
 
     Args:
         run: the run folder.
@@ -149,7 +140,73 @@ def evaluate_run(
     exhibition.save(loaded.folder.path)
     if exhibition.problem:
         warnings.warn(exhibition.problem, stacklevel=2)
+    if config.halting.adaptive:
+        try:
+            _allocate(loaded, {}, loops, batch_size, max_batches)
+        except ValueError as error:  # a rule that this domain cannot use, which training did not
+            warnings.warn(f"where the loops went is not known: {error}", stacklevel=2)
     return table
+
+
+def evaluate_rules(
+    run: str | Path | RunFolder,
+    rules: Mapping[str, Halting] | None = None,
+    loops: Sequence[int] | None = None,
+    *,
+    checkpoint: str | int = "best",
+    batch_size: int | None = None,
+    max_batches: int | None = None,
+    device: torch.device | str | None = None,
+) -> Allocation:
+    """Read held-out data at fixed depths and under rules to stop early, and say where the loops went.
+
+    What there is to show is written to `allocation.json` in the run folder; an error of the domain in
+    what it shows of its own is a warning and costs nothing else.
+
+    Args:
+        run: the run folder.
+        rules: by the name they are shown with; default: the one that the run was trained with.
+        loops: fixed depths; the deepest is the most that a unit gets under a rule. Default: those of
+            `usual_depths` up to the trained one.
+        checkpoint: "best", "last" or a step.
+        batch_size: sequences per batch; default: as in training.
+        max_batches: batches of the pass; default: as in training.
+        device: where to compute; default: the accelerator there is, else the CPU.
+
+    Raises:
+        ValueError: a run that cannot be loaded, a depth that it cannot run, or a rule that does not work
+            with its model or its domain.
+    """
+    loaded = load(run, checkpoint, device)
+    return _allocate(loaded, rules or {}, loops, batch_size, max_batches)
+
+
+def _allocate(
+    loaded: LoadedRun,
+    rules: Mapping[str, Halting],
+    loops: Sequence[int] | None,
+    batch_size: int | None,
+    max_batches: int | None,
+) -> Allocation:
+    config = loaded.config
+    trained = config.schedule.typical()
+    core = config.core
+    usual = [number for number in usual_depths(trained) if number <= trained]
+    depths = check_depths(loops or usual, None if core.tied else core.loops)
+    found = collect_allocation(
+        loaded.model,
+        rules or {name_of(config.halting): config.halting},
+        depths[-1],
+        fixed=depths,
+        batch_size=batch_size or config.training.batch_size,
+        max_batches=max_batches or config.training.valid_batches,
+        precision=loaded.folder.facts["precision"],
+        step=loaded.step,
+    )
+    found.save(loaded.folder.path)
+    if found.exhibition.problem:
+        warnings.warn(found.exhibition.problem, stacklevel=3)
+    return found
 
 
 @torch.no_grad()
@@ -165,13 +222,3 @@ def sampled(
     except (NotImplementedError, ValueError):  # it samples nothing, or not so
         return ""
     return text
-
-
-def fresh_metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
-    """The domain's metrics, on the model's device, for this process alone."""
-    device = next(model.parameters()).device
-    metrics = {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
-    for metric in metrics.values():
-        # One process evaluates; the others that it trained with have left, or do something else.
-        metric.distributed_available_fn = lambda: False
-    return metrics

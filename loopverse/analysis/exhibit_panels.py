@@ -30,6 +30,8 @@ def curves(exhibit: Curves) -> Callable[[Axes], None]:
     """Lines with the intervals of their points."""
 
     def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for place, series in enumerate(exhibit.series):
             colour, marker = LINES[place % len(LINES)]
             axes.errorbar(
@@ -47,6 +49,8 @@ def curves(exhibit: Curves) -> Callable[[Axes], None]:
         if exhibit.log_x:
             axes.set_xscale("log")
             _decimal(axes.xaxis)
+        elif all(float(x).is_integer() for series in exhibit.series for x in series.x):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if exhibit.log_y:
             axes.set_yscale("log")
             _decimal(axes.yaxis)
@@ -73,10 +77,10 @@ def heat_map(exhibit: HeatMap) -> Callable[[Axes], None]:
         columns, rows = len(exhibit.x), len(exhibit.y)
         for y, line in enumerate(shades(exhibit)):
             for x, shade in enumerate(line):
-                if shade is None:
-                    continue
-                opacity = FAINTEST + (STRONGEST - FAINTEST) * shade
-                axes.add_patch(Rectangle((x, y), 1, 1, color=LIGHT["accent"], alpha=opacity, lw=0))
+                alpha = opacity(shade)
+                if alpha is not None:
+                    square = Rectangle((x, y), 1, 1, color=LIGHT["accent"], alpha=alpha, lw=0)
+                    axes.add_patch(square)
         if columns <= ROOM:
             for y, line in enumerate(exhibit.values):
                 for x, value in enumerate(line):
@@ -100,6 +104,11 @@ def heat_map(exhibit: HeatMap) -> Callable[[Axes], None]:
             axes.set_title(exhibit.unit, parse_math=False)
 
     return draw
+
+
+def opacity(shade: float | None) -> float | None:
+    """How strongly the accent covers the page for a shade; None where there is none."""
+    return None if shade is None else round(FAINTEST + (STRONGEST - FAINTEST) * shade, 3)
 
 
 def size(exhibit: Curves | HeatMap) -> tuple[float, float]:

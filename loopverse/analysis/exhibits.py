@@ -2,6 +2,7 @@
 
 exhibits.json     every exhibit, in the order in which the domain yielded them
 exhibits/         their pictures, `NAME.png` and `NAME.gif`
+allocation.json   where the loops went under a rule to stop early; its pictures in allocation/
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import re
 import shutil
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,28 @@ from typing import Any
 import torch
 
 from loopverse.errors import UserError
-from loopverse.exhibit import Curves, Estimate, Exhibit, HeatMap, Picture, Series, TableExhibit
+from loopverse.exhibit import (
+    Curves,
+    Estimate,
+    Exhibit,
+    HeatMap,
+    Picture,
+    Series,
+    ShadedText,
+    TableExhibit,
+)
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import SEED
 from loopverse.training.files import write_bytes, write_text
 from loopverse.training.seeding import seed_everything
 
-FILE = "exhibits.json"
-"""Where `evaluate_run` writes them, in the run folder."""
-PICTURES = "exhibits"
-"""The folder of their pictures, beside it."""
+EXHIBITS = "exhibits"
+"""What the domain shows: the name of the file in the run folder, and of the folder of its pictures."""
 KINDS: dict[str, type[Exhibit]] = {
     "table": TableExhibit,
     "heat map": HeatMap,
     "curves": Curves,
+    "shaded text": ShadedText,
     "picture": Picture,
 }
 """Every kind by its name in the file."""
@@ -53,19 +62,23 @@ class Exhibition:
     step: int = 0
     problem: str = ""
 
-    def save(self, run: Path) -> None:
+    def save(self, run: Path, name: str = EXHIBITS) -> None:
         """Write it into a run folder; a crash at any moment leaves something that can be read.
 
         Pictures first, then the file that names them, and only then pictures that it no longer names
         are removed. With nothing to show there is no file.
+
+        Args:
+            run: the run folder.
+            name: of the file, and of the folder of its pictures.
         """
-        folder, names = run / PICTURES, picture_names(self.exhibits)
+        folder, names = run / name, picture_names(self.exhibits)
         if names:
             folder.mkdir(exist_ok=True)
-        for place, name in names.items():
+        for place, file in names.items():
             picture = self.exhibits[place]
             assert isinstance(picture, Picture)
-            write_bytes(folder / name, picture.data)
+            write_bytes(folder / file, picture.data)
         if self.exhibits or self.problem:
             content = {
                 "step": self.step,
@@ -75,9 +88,9 @@ class Exhibition:
                     for place, exhibit in enumerate(self.exhibits)
                 ],
             }
-            write_text(run / FILE, json.dumps(content, indent=1) + "\n")
+            write_text(run / f"{name}.json", json.dumps(content, indent=1) + "\n")
         else:
-            (run / FILE).unlink(missing_ok=True)
+            (run / f"{name}.json").unlink(missing_ok=True)
         for path in folder.iterdir() if folder.exists() else ():
             if path.name not in names.values():
                 path.unlink()
@@ -85,23 +98,24 @@ class Exhibition:
             shutil.rmtree(folder)
 
     @classmethod
-    def load(cls, run: Path) -> Exhibition:
+    def load(cls, run: Path, name: str = EXHIBITS) -> Exhibition:
         """Read what `save` wrote; a run folder without it has nothing to show.
 
         Raises:
             ValueError: a file is damaged, or a picture is gone.
         """
-        path = run / FILE
+        path = run / f"{name}.json"
         if not path.exists():
             return cls([])
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            exhibits = [_exhibit(record, run / PICTURES) for record in content.pop("exhibits")]
+            exhibits = [_exhibit(record, run / name) for record in content.pop("exhibits")]
             return cls(exhibits=exhibits, **content)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            rule = "" if name == EXHIBITS else " halting=NAME"
             raise UserError(
                 f"{path} or a picture of it is damaged and cannot be read: write it again with "
-                f"`loopverse evaluate {run}`"
+                f"`loopverse evaluate {run}{rule}`"
             ) from error
 
 
@@ -120,13 +134,29 @@ def collect_exhibits(
         trained: the depth that the model is used with.
         step: optimiser steps behind the weights, to note down.
     """
-    shown, training = Exhibition([], step), model.training
-    exhibits: list[Exhibit] = []
-    adapter = model.adapter
+    adapter, training = model.adapter, model.training
     seed_everything(SEED, 0, "exhibits", next(model.parameters()).device)
     model.eval()
     try:
-        for exhibit in adapter.exhibits(lambda n: model.bind(n, seed=SEED), list(loops), trained):
+        exhibits, problem = gathered(
+            lambda: adapter.exhibits(lambda n: model.bind(n, seed=SEED), list(loops), trained),
+            f"{type(adapter).__name__}.exhibits",
+        )
+    finally:
+        model.train(training)
+    return Exhibition(exhibits, step, problem)
+
+
+def gathered(ask: Callable[[], Iterable[Exhibit]], source: str) -> tuple[list[Exhibit], str]:
+    """What somebody shows, up to the first error, and that error in a sentence; empty: there was none.
+
+    Args:
+        ask: for what is shown.
+        source: who shows it.
+    """
+    exhibits: list[Exhibit] = []
+    try:
+        for exhibit in ask():
             if type(exhibit) not in KINDS.values():
                 kinds = ", ".join(kind.__name__ for kind in KINDS.values())
                 raise TypeError(f"expected one of {kinds}, got {type(exhibit).__name__}")
@@ -134,16 +164,15 @@ def collect_exhibits(
     except (
         Exception
     ) as error:  # whatever a stranger's code raises: the run has a report all the same
-        if os.environ.get("LOOPVERSE_TRACEBACK") == "1":
-            traceback.print_exception(error)
-        shown.problem = (
-            f"{type(adapter).__name__}.exhibits failed after {len(exhibits)} of them "
-            f"({type(error).__name__}: {' '.join(str(error).split())})"
-        )
-    finally:
-        model.train(training)
-    shown.exhibits = exhibits
-    return shown
+        return exhibits, problem_of(error, f"{source} failed after {len(exhibits)} of them")
+    return exhibits, ""
+
+
+def problem_of(error: Exception, what: str) -> str:
+    """An error of a stranger's code in a sentence; printed whole with `LOOPVERSE_TRACEBACK=1`."""
+    if os.environ.get("LOOPVERSE_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    return f"{what} ({type(error).__name__}: {' '.join(str(error).split())})"
 
 
 def picture_names(exhibits: Sequence[Exhibit]) -> dict[int, str]:

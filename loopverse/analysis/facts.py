@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from statistics import median
 
+from loopverse.analysis.allocation import ALLOCATION
 from loopverse.analysis.depths import DepthTable, usual_depths
 from loopverse.analysis.efficiency import Part, parts
 from loopverse.analysis.evaluate import FILE
@@ -54,6 +55,7 @@ class RunFacts:
         table: the evaluation by depth, if there is one.
         quality: what it makes, against what that costs, if it was measured.
         exhibition: what its domain shows of it.
+        allocation: where the loops went under a rule to stop early, if that was measured.
         changed: overrides that lead from the defaults to this run; None where no line leads to it.
         missing: what a finished run would have, and how to get it.
     """
@@ -68,6 +70,7 @@ class RunFacts:
     table: DepthTable | None
     quality: QualityTable | None
     exhibition: Exhibition
+    allocation: Exhibition
     changed: list[str] | None
     missing: list[str] = field(default_factory=list)
 
@@ -196,6 +199,7 @@ def read_facts(run: RunFolder) -> RunFacts:
         table=None,
         quality=None,
         exhibition=Exhibition([]),
+        allocation=Exhibition([]),
         changed=None,
     )
     try:
@@ -218,6 +222,14 @@ def read_facts(run: RunFolder) -> RunFacts:
         facts.missing.append(f"{error}.")
     if facts.exhibition.problem:
         facts.missing.append(f"Not all that the domain shows is here: {facts.exhibition.problem}.")
+    try:
+        facts.allocation = Exhibition.load(run.path, ALLOCATION)
+    except UserError as error:
+        facts.missing.append(f"{error}.")
+    if facts.allocation.problem:
+        facts.missing.append(
+            f"Not all of where the loops went is here: {facts.allocation.problem}."
+        )
     try:
         facts.changed = overrides(config)
     except UserError as error:

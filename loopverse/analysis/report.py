@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,15 +11,24 @@ from markupsafe import Markup
 
 from loopverse.analysis import exhibit_panels, numbers, plots
 from loopverse.analysis.efficiency import applied
-from loopverse.analysis.exhibits import KINDS
+from loopverse.analysis.exhibit_panels import opacity
+from loopverse.analysis.exhibits import KINDS, Exhibition
 from loopverse.analysis.facts import RunFacts, read_facts
 from loopverse.analysis.overrides import as_yaml
 from loopverse.analysis.plots import Panel, drawn
 from loopverse.analysis.quality import QualityTable
-from loopverse.analysis.shading import legend
+from loopverse.analysis.shading import legend, readable, swatches, text_shades
 from loopverse.analysis.theme import DARK, LIGHT, declarations, inline_svg
 from loopverse.analysis.verdicts import verdicts
-from loopverse.exhibit import Curves, Estimate, Exhibit, HeatMap, Picture, TableExhibit
+from loopverse.exhibit import (
+    Curves,
+    Estimate,
+    Exhibit,
+    HeatMap,
+    Picture,
+    ShadedText,
+    TableExhibit,
+)
 from loopverse.training import RunFolder
 from loopverse.training.files import write_text
 
@@ -73,7 +82,8 @@ def render(facts: RunFacts) -> str:
         quality=facts.quality,
         parts=facts.parts,
         figures=_figures(facts),
-        shows=[_show(exhibit, n) for n, exhibit in enumerate(facts.exhibition.exhibits)],
+        shows=_shows(facts.exhibition, "exhibit"),
+        allocated=_shows(facts.allocation, "allocation"),
         verdicts=verdicts(facts.table) if facts.table else [],
         applied=applied,
         settings=as_yaml(facts.config),
@@ -93,6 +103,8 @@ class Show:
         figure: its drawing, where it is one.
         source: its bytes as a data URI, where it is a picture.
         legend: what its shades mean, where it has some.
+        pieces: its text, the number of each piece in words, and its opacity, where it is shaded text.
+        swatches: numbers and their opacity.
     """
 
     exhibit: Exhibit
@@ -101,9 +113,15 @@ class Show:
     figure: Markup | None = None
     source: str = ""
     legend: str = ""
+    pieces: list[tuple[str, str, float | None]] = field(default_factory=list)
+    swatches: list[tuple[str, float | None]] = field(default_factory=list)
 
 
-def _show(exhibit: Exhibit, number: int) -> Show:
+def _shows(exhibition: Exhibition, name: str) -> list[Show]:
+    return [_show(exhibit, f"{name}-{n}") for n, exhibit in enumerate(exhibition.exhibits)]
+
+
+def _show(exhibit: Exhibit, name: str) -> Show:
     kind = next(name for name, known in KINDS.items() if type(exhibit) is known)
     show = Show(exhibit, kind)
     if isinstance(exhibit, TableExhibit):
@@ -111,6 +129,15 @@ def _show(exhibit: Exhibit, number: int) -> Show:
     elif isinstance(exhibit, Picture):
         data = base64.b64encode(exhibit.data).decode()
         show.source = f"data:image/{exhibit.kind};base64,{data}"
+    elif isinstance(exhibit, ShadedText):
+        show.wide = True
+        show.pieces = [
+            (readable(piece), f"{numbers.label(value or 0)} {exhibit.unit}".strip(), opacity(shade))
+            for piece, value, shade in zip(
+                exhibit.pieces, exhibit.values, text_shades(exhibit), strict=True
+            )
+        ]
+        show.swatches = [(number, opacity(shade)) for number, shade in swatches(exhibit)]
     elif isinstance(exhibit, Curves | HeatMap):
         if isinstance(exhibit, Curves):
             panel = exhibit_panels.curves(exhibit)
@@ -118,9 +145,7 @@ def _show(exhibit: Exhibit, number: int) -> Show:
             panel, show.legend = exhibit_panels.heat_map(exhibit), legend(exhibit)
         size = exhibit_panels.size(exhibit)
         show.wide = size[0] > plots.SIZE[0]
-        svg = inline_svg(
-            drawn(panel, size=size), f"exhibit-{number}", exhibit_panels.in_words(exhibit)
-        )
+        svg = inline_svg(drawn(panel, size=size), name, exhibit_panels.in_words(exhibit))
         show.figure = Markup(svg)
     return show
 

@@ -18,8 +18,10 @@ def command(arguments: list[str]) -> int:
 
     console = Console(highlight=False)
     asked = (options.steps, options.judge, options.samples)
-    if options.settings or any(value is not None for value in asked):
+    if any(value is not None for value in asked) or not all(map(_of_halting, options.settings)):
         _quality(console, options)
+    elif options.settings:
+        _rule(console, options)
     else:
         _depths(console, options)
     console.print(f"[bold]report[/]  {write_report(options.run)}", soft_wrap=True)
@@ -30,8 +32,10 @@ def _depths(console: Console, options: argparse.Namespace) -> None:
     """The held-out metrics at each depth, and what the domain shows."""
     from loopverse.analysis.evaluate import evaluate_run
     from loopverse.analysis.exhibits import Exhibition
+    from loopverse.cli.allocation import show_allocation
     from loopverse.cli.depths import show_depths
     from loopverse.cli.exhibits import show_exhibits
+    from loopverse.training import RunFolder
 
     table = evaluate_run(
         options.run,
@@ -42,6 +46,40 @@ def _depths(console: Console, options: argparse.Namespace) -> None:
     )
     show_depths(console, table)
     show_exhibits(console, Exhibition.load(Path(options.run)).exhibits, options.run)
+    if RunFolder.open(options.run).config.halting.adaptive:
+        show_allocation(console, options.run)
+
+
+def _rule(console: Console, options: argparse.Namespace) -> None:
+    """The held-out metrics at fixed depths and under a rule to stop early, and where the loops went."""
+    from loopverse.analysis.evaluate import evaluate_rules
+    from loopverse.analysis.ways import name_of
+    from loopverse.cli.allocation import show_allocation
+    from loopverse.registry import load_domain
+    from loopverse.training import RunFolder
+    from loopverse.training.use import read_use
+
+    folder = RunFolder.open(options.run)
+    domain = load_domain(folder.config.choices["domain"])
+    rule = read_use(domain.Sampling, options.settings).halting
+    if not rule.adaptive:
+        raise UserError(
+            f"halting={name_of(rule)} stops nothing early: choose a rule that does, such as "
+            "halting=fixed_point, or leave it out and compare depths with --loops"
+        )
+    evaluate_rules(
+        folder,
+        {name_of(rule): rule},
+        options.loops,
+        checkpoint=options.checkpoint,
+        batch_size=options.batch_size,
+        max_batches=options.batches,
+    )
+    show_allocation(console, options.run)
+
+
+def _of_halting(word: str) -> bool:
+    return word.partition("=")[0].partition(".")[0] == "halting"
 
 
 def _quality(console: Console, options: argparse.Namespace) -> None:
@@ -55,7 +93,7 @@ def _quality(console: Console, options: argparse.Namespace) -> None:
     if options.batches or options.batch_size:
         raise UserError(
             "--batches and --batch-size are for held-out data, and --steps, --judge, --samples and "
-            "KEY=VALUE for what the model makes: leave out one or the other"
+            "settings other than halting for what the model makes: leave out one or the other"
         )
     folder = RunFolder.open(options.run)
     domain = load_domain(folder.config.choices["domain"])
@@ -78,20 +116,25 @@ def _parser() -> Parser:
     parser = Parser(
         "evaluate",
         "Measure a run on held-out data at several depths, all on the same batches, show what its "
-        "domain has to show, and write evaluation.json, exhibits.json and report.html in its folder. With --steps, --judge, --samples or settings "
-        "of sampling, measure instead what it makes from nothing, against the layers evaluated: "
-        "likelihood under a judge, a run that reads texts, beside entropy and distinct-n; written to "
-        "quality.json and report.html.",
+        "domain has to show, and write evaluation.json, exhibits.json and report.html in its folder. "
+        "With halting=RULE, hold that rule to stop early against fixed depths, and show where the loops "
+        "went: for which units, and whether harder ones get more; written to allocation.json. With "
+        "--steps, --judge, --samples or settings of sampling, measure instead what it makes from "
+        "nothing, against the layers evaluated: likelihood under a judge, a run that reads texts, beside "
+        "entropy and distinct-n; written to quality.json.",
         {
             "loopverse evaluate runs/NAME": "up to twice the depth of training",
             "loopverse evaluate runs/NAME --loops 1,2,4,8,16": "depths of your choice",
             "loopverse evaluate runs/NAME --checkpoint 400 --batches 4": "an earlier step, quickly",
+            "loopverse evaluate runs/NAME halting=fixed_point halting.tolerance=0.1": "a rule to stop "
+            "early, and where the loops go under it",
             "loopverse evaluate runs/NAME --loops 1,2,4 --steps 8,16,32 --judge runs/OTHER": "what it "
             "makes, where the domain samples in steps",
             "loopverse evaluate runs/NAME --judge runs/OTHER budget=peaked": "the same with loops "
             "shared out; `loopverse sample runs/NAME --settings` lists what can be set",
         },
-        settings="settings of sampling, `budget=` and `halting=`, as for `loopverse sample`",
+        settings="a rule to stop early, `halting=`; or settings of sampling and `budget=`, as for "
+        "`loopverse sample`",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("--loops", metavar="LIST", type=loops_list, help="depths, such as 1,2,4,8")

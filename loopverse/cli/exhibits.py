@@ -1,4 +1,4 @@
-"""What a domain shows of a run, for terminals: tables and maps whole, curves and pictures in short."""
+"""Exhibits of a run, for terminals: tables, maps and texts whole, curves and pictures in short."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from loopverse.analysis.exhibits import PICTURES, picture_names
+from loopverse.analysis.exhibits import EXHIBITS, picture_names
 from loopverse.analysis.numbers import label, plain, shown
 from loopverse.analysis.shading import legend, shades
-from loopverse.exhibit import Curves, Estimate, Exhibit, HeatMap, Picture, TableExhibit
-
-SHADES = " ░▒▓█"
+from loopverse.cli.shaded import mark, show_shaded
+from loopverse.exhibit import (
+    Curves,
+    Estimate,
+    Exhibit,
+    HeatMap,
+    Picture,
+    ShadedText,
+    TableExhibit,
+)
 
 
 def show_exhibits(
-    console: Console, exhibits: Sequence[Exhibit], run: Path | str | None = None
+    console: Console,
+    exhibits: Sequence[Exhibit],
+    run: Path | str | None = None,
+    folder: str = EXHIBITS,
 ) -> None:
     """Print exhibits, one below the other.
 
@@ -27,6 +37,7 @@ def show_exhibits(
         console: where to.
         exhibits: what to show.
         run: the run folder that keeps their pictures; None: they are in no file.
+        folder: of the pictures, in the run folder.
     """
     names = picture_names(exhibits)
     for place, exhibit in enumerate(exhibits):
@@ -37,8 +48,10 @@ def show_exhibits(
             _heat_map(console, exhibit)
         elif isinstance(exhibit, Curves):
             _curves(console, exhibit)
+        elif isinstance(exhibit, ShadedText):
+            show_shaded(console, exhibit)
         elif isinstance(exhibit, Picture):
-            where = f": {Path(run, PICTURES, names[place])}" if run is not None else ""
+            where = f": {Path(run, folder, names[place])}" if run is not None else ""
             console.print(f"  {escape(exhibit.alt + where)}", soft_wrap=True)
         if exhibit.note:
             console.print(Padding(f"[dim]{escape(exhibit.note)}[/]", (0, 0, 0, 2)))
@@ -97,17 +110,11 @@ def _heat_map(console: Console, exhibit: HeatMap) -> None:
         console.print(f"  {'':{side}}  {escape(head)}", soft_wrap=True)
     for name, row, texts in rows:
         line = "".join(
-            f"{text:>{wide - 3}} [cyan]{_glyph(shade) * 2}[/]"
-            if told
-            else f"[cyan]{_glyph(shade)}[/]"
+            f"{text:>{wide - 3}} [cyan]{mark(shade) * 2}[/]" if told else f"[cyan]{mark(shade)}[/]"
             for shade, text in zip(row, texts, strict=True)
         )
         console.print(f"  {escape(f'{name:>{side}}')}  {line}", soft_wrap=True)
     console.print(f"  {legend(exhibit)}", soft_wrap=True)
-
-
-def _glyph(shade: float | None) -> str:
-    return "·" if shade is None else SHADES[min(int(shade * len(SHADES)), len(SHADES) - 1)]
 
 
 def _curves(console: Console, exhibit: Curves) -> None:

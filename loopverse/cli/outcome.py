@@ -15,6 +15,7 @@ from loopverse.analysis.exhibits import Exhibition
 from loopverse.analysis.facts import suggested
 from loopverse.analysis.report import FILE as REPORT
 from loopverse.analysis.report import write_report
+from loopverse.cli.allocation import show_allocation
 from loopverse.cli.depths import show_depths, written
 from loopverse.cli.exhibits import show_exhibits
 from loopverse.cli.overview import show_examples
@@ -49,6 +50,8 @@ def finished(run: Run) -> None:
     path = quote(str(run.folder.path))
     table = _measure(console, run)
     show_exhibits(console, Exhibition.load(run.folder.path).exhibits, run.folder.path)
+    if run.folder.config.halting.adaptive:
+        show_allocation(console, run.folder.path, brief=True)
     _show_sample(console, table)
     console.print(f"[bold]report[/]  {write_report(run.folder)}\n", soft_wrap=True)
     ways = [

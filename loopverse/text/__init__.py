@@ -7,6 +7,7 @@ from loopverse.text.domain import TextConfig, TextDomain
 from loopverse.text.metrics import BitsPerByte
 from loopverse.text.prediction import TokenDistribution
 from loopverse.text.rows import DatasetRows
+from loopverse.text.shaded import shaded_by_loops
 from loopverse.text.sources import Files, open_corpus, stdlib
 from loopverse.text.store import cache_root
 from loopverse.text.tokenizer import (
@@ -40,6 +41,7 @@ __all__ = [
     "learn_bpe",
     "load_tokenizer",
     "open_corpus",
+    "shaded_by_loops",
     "source",
     "stdlib",
     "tokenise",

@@ -3,18 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torchmetrics
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from loopverse.domain import DomainAdapter, Split
+from loopverse.domain import DomainAdapter, Split, Think
+from loopverse.exhibit import Exhibit
 from loopverse.text.cache import learn_bpe, tokenise
 from loopverse.text.corpus import Corpus
 from loopverse.text.metrics import BitsPerByte
 from loopverse.text.prediction import TokenDistribution
+from loopverse.text.shaded import shaded_by_loops
 from loopverse.text.sources import anchored, open_corpus
 from loopverse.text.tokenizer import ByteTokenizer, Tokenizer, load_tokenizer
 from loopverse.text.windows import TokenWindows
@@ -137,6 +140,28 @@ class TextDomain(DomainAdapter):
     def sizes(self, tokens: Int[Tensor, "*units"]) -> Int[Tensor, "*units"]:
         """Bytes of UTF-8 that each token stands for."""
         return self.tokenizer.token_bytes().to(tokens.device)[tokens]
+
+    def answers(self, batch: TensorDict) -> tuple[Int[Tensor, "b t"], Bool[Tensor, "b t"]]:
+        """The token that each unit of a prepared batch stands for, and whether it is asked for."""
+        return cast(Tensor, batch["targets"]), cast(Tensor, batch["weights"]) > 0
+
+    def allocation(self, think: Think, batch: TensorDict) -> Iterator[Exhibit]:
+        """The first text of the batch, every token shaded by the loops behind its prediction."""
+        tokens, asked = self.answers(batch)
+        depth = self(think, batch).depth
+        if depth is None:  # a forward of its own that does not say
+            return
+        shaded = shaded_by_loops(
+            tokens[0],
+            depth[0],
+            asked[0],
+            self.tokenizer,
+            title="Held-out text by loops",
+            note="The shade of a token says how many loops were behind its prediction; what has none was "
+            "given.",
+        )
+        if shaded is not None:
+            yield shaded
 
     def save_assets(self, folder: Path) -> None:
         self.tokenizer.save(folder)

@@ -12,7 +12,16 @@ from toy import Toy
 
 from loopverse.analysis import Exhibition, collect_exhibits, evaluate_run
 from loopverse.domain import Think
-from loopverse.exhibit import Curves, Estimate, Exhibit, HeatMap, Picture, Series, TableExhibit
+from loopverse.exhibit import (
+    Curves,
+    Estimate,
+    Exhibit,
+    HeatMap,
+    Picture,
+    Series,
+    ShadedText,
+    TableExhibit,
+)
 from loopverse.training import RunFolder
 
 EVERYTHING = [
@@ -21,6 +30,8 @@ EVERYTHING = [
     ),
     HeatMap("h", "", "x", [1, "two"], "y", [0.5], [[None, float("-inf")]], "nats", False),
     Curves("c", "", "x", "y", [Series("s", [1, 2], [0.5, float("inf")], [None, 0.1])], log_y=True),
+    HeatMap("more", "", "x", [1], "y", [2], [[3.0]], "loops", None),
+    ShadedText("w", "", ["a", "b c\n"], [1, None], "loops"),
     Picture("A dot", "", PNG, "a dot"),
     Picture("a  dot?", "", PNG, "a second dot"),
     Picture("!", "", GIF, "a moving dot"),
@@ -39,11 +50,21 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
 
 def test_what_is_no_longer_shown_leaves_nothing_behind(tmp_path: Path) -> None:
     Exhibition(EVERYTHING).save(tmp_path)
-    Exhibition(EVERYTHING[:4]).save(tmp_path)
+    Exhibition(EVERYTHING[:6]).save(tmp_path)
     assert [path.name for path in (tmp_path / "exhibits").iterdir()] == ["a-dot.png"]
     Exhibition([]).save(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert Exhibition.load(tmp_path) == Exhibition([])
+
+
+def test_two_exhibitions_of_a_run_leave_each_other_alone(tmp_path: Path) -> None:
+    Exhibition(EVERYTHING, 1).save(tmp_path)
+    Exhibition(EVERYTHING[-1:], 2).save(tmp_path, "allocation")
+    assert Exhibition.load(tmp_path) == Exhibition(EVERYTHING, 1)
+    assert Exhibition.load(tmp_path, "allocation") == Exhibition(EVERYTHING[-1:], 2)
+    Exhibition([]).save(tmp_path, "allocation")
+    assert not (tmp_path / "allocation").exists()
+    assert len(list((tmp_path / "exhibits").iterdir())) == 3
 
 
 def test_a_crash_while_saving_leaves_what_was_there(
@@ -153,7 +174,11 @@ def test_a_domain_may_ask_for_gradients() -> None:
     ("domain", "kept", "problem"),
     [
         (Failing, 1, r"Failing.exhibits failed after 1 of them \(OSError: no display\)"),
-        (Strange, 0, r"expected one of TableExhibit, HeatMap, Curves, Picture, got Exhibit"),
+        (
+            Strange,
+            0,
+            r"expected one of TableExhibit, HeatMap, Curves, ShadedText, Picture, got Exhibit",
+        ),
     ],
 )
 def test_an_error_of_the_domain_is_one_line_and_costs_only_what_comes_after_it(

@@ -13,10 +13,12 @@ from showing import Showing
 
 from loopverse.analysis import evaluate_run
 from loopverse.analysis.depths import DepthTable
+from loopverse.analysis.exhibits import Exhibition
 from loopverse.analysis.facts import read_facts
 from loopverse.analysis.quality import Quality, QualityTable
 from loopverse.analysis.report import write_report
 from loopverse.depth import Poisson
+from loopverse.exhibit import HeatMap, ShadedText
 from loopverse.training import RunFolder
 
 VOID = {"meta", "link", "br", "img"}
@@ -275,3 +277,33 @@ def test_exhibits_that_are_damaged_or_incomplete_are_said_to_be_so(showing_run: 
     page = page_of(showing_run)
     assert "exhibits.json or a picture of it is damaged" in page.text
     assert "Shown by the domain" not in page.text
+
+
+def test_where_the_loops_went_has_a_section_of_its_own(showing_run: RunFolder) -> None:
+    before = page_of(showing_run)
+    assert "Where the loops went" not in before.text
+    text = ShadedText("Words", "Of `w`.", ["<b>", "x\n", "given"], [1, 3, None], "loops")
+    units = HeatMap("Units", "", "x", [1], "y", [2], [[3.0]], "loops", None)
+    Exhibition([text, units], 7, "no light").save(showing_run.path, "allocation")
+    page = page_of(showing_run)
+    for words in (
+        "Where the loops went",
+        "of step 7",
+        "<b>x\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\ngiven",
+        "is here: no light.",
+    ):
+        assert words in page.text
+    assert page.tags.count("svg") == before.tags.count("svg") + 1
+    assert len(page.ids) == len(set(page.ids))
+    html = (showing_run.path / "report.html").read_text(encoding="utf-8")
+    assert '<span style="--shade: 0.06" title="1 loops">&lt;b&gt;</span>' in html
+    assert '<span style="--shade: 0.5" title="3 loops">' in html
+    assert "<span" not in html.partition("</span>given")[2].partition("</pre>")[0]
+    assert html.partition("</span>given")[1]
+
+
+def test_a_damaged_record_of_where_the_loops_went_is_said_to_be_so(run: RunFolder) -> None:
+    (run.path / "allocation.json").write_text("[]")
+    page = page_of(run)
+    assert "allocation.json or a picture of it is damaged" in page.text
+    assert "halting=NAME" in page.text

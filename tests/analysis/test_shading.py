@@ -6,9 +6,9 @@ import pytest
 from analysis.test_theme import contrast
 
 from loopverse.analysis.exhibit_panels import STRONGEST
-from loopverse.analysis.shading import shades
+from loopverse.analysis.shading import legend, readable, shades, swatches, text_shades
 from loopverse.analysis.theme import DARK, LIGHT
-from loopverse.exhibit import HeatMap
+from loopverse.exhibit import HeatMap, ShadedText
 
 INF, NAN = float("inf"), float("nan")
 
@@ -48,3 +48,33 @@ def test_a_number_on_the_strongest_shade_is_legible(colours: dict[str, str], gro
     )
     mixed = [round(STRONGEST * a + (1 - STRONGEST) * b) for a, b in zip(over, under, strict=True)]
     assert contrast(colours["ink"], "#" + "".join(f"{c:02x}" for c in mixed)) >= 4.5
+
+
+def test_where_nothing_is_better_more_is_stronger_and_the_legend_says_from_where_to_where() -> None:
+    chart = HeatMap("m", "", "x", [1, 2], "y", [0], [[3.0, 1.0]], "", None)
+    assert shades(chart) == [[1.0, 0.0]]
+    assert legend(chart) == "The stronger the shade, the higher the number: from 1 to 3."
+
+
+def test_a_text_is_shaded_from_its_lowest_to_its_highest_number() -> None:
+    text = ShadedText("t", "", list("abcd"), [2, 4, None, 3])
+    assert text_shades(text) == [0.0, 1.0, None, 0.5]
+    assert swatches(text) == [("2", 0.0), ("3", 0.5), ("4", 1.0)]
+
+
+def test_a_legend_of_many_numbers_names_five_of_them() -> None:
+    text = ShadedText("t", "", ["a"] * 21, [float(number) for number in range(21)])
+    assert [number for number, _ in swatches(text)] == ["0", "5", "10", "15", "20"]
+
+
+def test_line_breaks_are_seen_and_control_characters_are_not() -> None:
+    assert (
+        readable("a\tb\n\x1b[2J")
+        == "a    b\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\n\N{REPLACEMENT CHARACTER}[2J"
+    )
+
+
+@pytest.mark.parametrize("values", [[1], [1, True], [1, "2"]])
+def test_a_shaded_text_needs_a_number_or_none_for_each_piece(values: list) -> None:
+    with pytest.raises(ValueError, match=r"needs a value|must be a number"):
+        ShadedText("t", "", ["a", "b"], values)

@@ -1,5 +1,6 @@
 """What a world model knows: open-loop errors, calibration, long rollouts, deferred decoding."""
 
+from loopverse_world_model.evaluation.allocation import allocation, difficulties
 from loopverse_world_model.evaluation.baselines import LeastSquares, Persistence, baselines
 from loopverse_world_model.evaluation.calibration import Calibration, calibration
 from loopverse_world_model.evaluation.deferral import Deferral, deferral
@@ -26,9 +27,11 @@ __all__ = [
     "Persistence",
     "Rollouts",
     "Starts",
+    "allocation",
     "baselines",
     "calibration",
     "deferral",
+    "difficulties",
     "exhibits",
     "measure_errors",
     "open_loop",
