@@ -17,7 +17,7 @@ from loopverse.analysis.difficulty import Spent, distribution, relation
 from loopverse.analysis.exhibits import Exhibition, gathered, problem_of
 from loopverse.analysis.numbers import loops_in_words
 from loopverse.analysis.showing_allocation import spent_exhibits, units_map
-from loopverse.analysis.ways import WayTable, read_in_ways
+from loopverse.analysis.ways import Watcher, WayTable, read_in_ways
 from loopverse.depth import Halting
 from loopverse.domain import DomainAdapter
 from loopverse.exhibit import Exhibit
@@ -56,12 +56,13 @@ def collect_allocation(
     depth: int,
     *,
     fixed: Sequence[int] = (),
-    closely: Sequence[str] | None = None,
+    closely: Sequence[str] | Callable[[WayTable], Sequence[str]] | None = None,
     batch_size: int,
     max_batches: int | None = None,
     only: Callable[[int], bool] | None = None,
     precision: str = "fp32",
     step: int = 0,
+    watchers: Sequence[Watcher] = (),
 ) -> Allocation:
     """Read held-out data at full depth and under each rule, and say where the loops went.
 
@@ -72,12 +73,14 @@ def collect_allocation(
         rules: by the name they are shown with.
         depth: loops at full depth, the most that a unit gets under a rule.
         fixed: other depths to put beside them.
-        closely: rules of which single units are shown, and what the domain has to show; None: all.
+        closely: rules of which single units are shown, and what the domain has to show, or what says so
+            once the table is there; None: all.
         batch_size: sequences per batch; intervals are over batches.
         max_batches: batches of the pass; None takes the whole split.
         only: says of a batch's number whether to read it; None reads all.
         precision: "bf16" or "fp32".
         step: optimiser steps behind the weights, to note down.
+        watchers: are told the name of each way and what came of it, batch by batch.
 
     Raises:
         ValueError: no held-out data, or a rule that does not work with this model.
@@ -95,14 +98,14 @@ def collect_allocation(
         only=only,
         precision=precision,
         step=step,
-        watchers=[units.add],
+        watchers=[units.add, *watchers],
     )
     assert units.batch is not None, "a table without batches"
     assert units.counts is not None, "a table without batches"
     spent = units.spent()
     exhibits: list[Exhibit] = [table.exhibit(), *spent_exhibits(spent)]
     problems = [units.problem]
-    for name in rules if closely is None else closely:
+    for name in rules if closely is None else closely(table) if callable(closely) else closely:
         called = f" ({name})" if len(rules) > 1 else ""
         if name in units.first:
             exhibits.append(units_map(units.first[name], units.counts, called))

@@ -1,5 +1,6 @@
 """What halting rules give and cost once their thresholds are calibrated: the record of a run."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,29 +12,34 @@ from loopverse.training.calibrated import FILE
 
 
 @dataclass
-class WayRow:
+class Calibrated:
     """One way of reading the held-out batches that no threshold was found on.
 
     Attributes:
         name: "4 loops", or the rule's.
-        words: as `loopverse sample RUN` takes them; of a fixed depth none.
+        settings: of the rule, as they are typed; empty for a fixed depth, or where no threshold was found.
         metric: the headline metric.
-        increase: of the headline metric over that of all loops, as a share of it.
+        increase: of the headline metric over that with all loops, as a share of it.
         margin: half of the 95 % interval of `increase`, over batches; not a number with a single batch.
-        loops: mean loops of a unit.
-        distance: mean distance, in loops, from the oracle's, of units that count.
-        seconds: of a batch, relative to all loops; the median over batches.
-        saved: share of the time spent in loops that was saved.
+        loops: mean loops of a unit that counts.
+        distance: mean distance from the oracle, in loops.
+        correlation: rank correlation of loops with the loss at full depth; not a number where all units
+            get as many.
+        correlation_margin: half of its 95 % interval, over batches.
+        seconds: of a forward pass, that with all loops being 1.
+        saved: share of the time in loops that was saved.
         note: why nothing was saved; empty where something was.
     """
 
     name: str
-    words: list[str]
+    settings: str
     metric: float
     increase: float
     margin: float
     loops: float
     distance: float
+    correlation: float
+    correlation_margin: float
     seconds: float
     saved: float
     note: str = ""
@@ -41,7 +47,14 @@ class WayRow:
     @property
     def worse(self) -> Estimate:
         """The increase with its interval."""
-        return Estimate(self.increase, None if self.margin != self.margin else self.margin)
+        return _estimate(self.increase, self.margin)
+
+    @property
+    def follows(self) -> Estimate | None:
+        """The rank correlation with its interval."""
+        if math.isnan(self.correlation):
+            return None
+        return _estimate(self.correlation, self.correlation_margin)
 
 
 @dataclass
@@ -60,8 +73,8 @@ class Calibration:
             mean loss (the earliest loop whose prediction already equals the best one).
         fixed: a row for each number of loops.
         rules: a row for each rule.
-        chosen: the rule with the least time within the bound, as `loopverse.depth.halting.naming` writes
-            it; empty where none saves anything.
+        chosen: the rule with the least time of those that save some, as `loopverse.depth.halting.naming`
+            writes it; empty where none does.
         chosen_name: of its row.
     """
 
@@ -73,13 +86,13 @@ class Calibration:
     found_on: int
     batches: int
     oracle: float
-    fixed: list[WayRow]
-    rules: list[WayRow]
+    fixed: list[Calibrated]
+    rules: list[Calibrated]
     chosen: dict[str, Any] = field(default_factory=dict)
     chosen_name: str = ""
 
     @property
-    def best(self) -> WayRow | None:
+    def best(self) -> Calibrated | None:
         """The row of the rule that was chosen."""
         return next((row for row in self.rules if row.name == self.chosen_name), None)
 
@@ -97,7 +110,8 @@ class Calibration:
         try:
             content = read_record(run / FILE)
             rows = {
-                name: [WayRow(**row) for row in content.pop(name)] for name in ("fixed", "rules")
+                name: [Calibrated(**row) for row in content.pop(name)]
+                for name in ("fixed", "rules")
             }
             return cls(**rows, **content)
         except FileNotFoundError:
@@ -109,3 +123,7 @@ class Calibration:
                 f"{run / FILE} is damaged and cannot be read: write it again with "
                 f"`loopverse calibrate {run}`"
             ) from error
+
+
+def _estimate(value: float, margin: float) -> Estimate:
+    return Estimate(value, None if math.isnan(margin) else margin)

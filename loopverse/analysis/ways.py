@@ -14,6 +14,9 @@ from loopverse.exhibit import Cell, TableExhibit
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import Measured, Way, held_out
 
+Watcher = Callable[[str, Measured], None]
+"""Is told the name of a way and what came of a batch."""
+
 
 @dataclass
 class Reading:
@@ -160,7 +163,7 @@ def read_in_ways(
     only: Callable[[int], bool] | None = None,
     precision: str = "fp32",
     step: int = 0,
-    watchers: Sequence[Callable[[str, Measured], None]] = (),
+    watchers: Sequence[Watcher] = (),
 ) -> WayTable:
     """Read held-out data in every way, on the same batches and with the same draws.
 

@@ -14,6 +14,7 @@ def command(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     from loopverse.analysis.calibrate import calibrate_run  # below the parser: these import torch
     from loopverse.analysis.report import write_report
+    from loopverse.cli.allocation import show_allocation
     from loopverse.cli.calibration import show_calibration
     from loopverse.depth.halting.naming import built
 
@@ -30,6 +31,7 @@ def command(arguments: list[str]) -> int:
             max_batches=options.batches,
             told=status.update,
         )
+    show_allocation(console, options.run)
     show_calibration(console, calibration, options.run)
     console.print(f"[bold]report[/]  {write_report(options.run)}", soft_wrap=True)
     return 0
@@ -53,8 +55,8 @@ def _parser() -> Parser:
         "calibrate",
         "Find, on every second held-out batch, the threshold with which each halting rule stops units "
         "soonest for a stated loss of quality; measure quality, loops and seconds on the other batches, "
-        "beside fixed depths and an oracle. Writes calibration.json and report.html in the run folder; "
-        "after that sample, evaluate and plan take halting=calibrated.",
+        "beside fixed depths and an oracle, and show where the loops went. Writes calibration.json, "
+        "allocation.json and report.html in the run folder; after that sample, evaluate and plan take halting=calibrated.",
         {
             "loopverse calibrate runs/NAME": "every rule that needs no training, and the run's own",
             "loopverse calibrate runs/NAME --max-increase 2%": "let quality fall further",

@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from loopverse.analysis.calibration import Calibration, WayRow
+from loopverse.analysis.calibration import Calibrated, Calibration
 from loopverse.analysis.numbers import plain
 
 
@@ -17,7 +17,7 @@ def show_calibration(console: Console, calibration: Calibration, run: str) -> No
         f"[bold]{calibration.metric} under halting rules[/], held-out data, lower is better"
     )
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    titles = ("", calibration.metric, "change", "loops", "from oracle", "time", "saved")
+    titles = ("", "metric", "change", "loops", "off", "rank corr.", "time", "saved")
     for title in titles:
         grid.add_column(title, justify="right" if title else "left", no_wrap=True)
     for row in calibration.fixed:
@@ -36,8 +36,9 @@ def explanations(calibration: Calibration, run: str) -> list[str]:
         f"Thresholds were found on {calibration.found_on} batches for {calibration.max_increase:.2g} of "
         f"the metric at most, and measured on {calibration.batches} others.",
         f"oracle: each unit stops once its loss is as low as it gets, {calibration.oracle:.2f} loops on "
-        "average; from oracle: mean distance from that, in loops.",
-        "time: of a forward pass, relative to all loops; saved: of the time in loops.",
+        "average; off: mean distance from that, in loops.",
+        "rank corr.: of loops with the loss at full depth; time: of a forward pass, that of all loops being "
+        "1; saved: of the time in loops. After ±: half of the 95 % interval over batches.",
     ]
     best = calibration.best
     if best is None:
@@ -45,23 +46,25 @@ def explanations(calibration: Calibration, run: str) -> list[str]:
     else:
         lines.append(f"chosen: {best.name}; `loopverse sample {run} halting=calibrated` uses it")
         lines += [
-            f"{row.name}: {' '.join(row.words)}"
+            f"{row.name}: {row.settings}"
             for row in calibration.rules
-            if row.words and not row.note
+            if row.settings and not row.note
         ]
     lines += [f"{row.name} saves nothing: {row.note}." for row in calibration.rules if row.note]
     return lines
 
 
-def _cells(row: WayRow) -> tuple[str, ...]:
-    worse = row.worse
+def _cells(row: Calibrated) -> tuple[str, ...]:
+    worse, follows = row.worse, row.follows
     margin = "" if worse.margin is None else f" ± {worse.margin * 100:.2f}"
+    spread = "" if follows is None or follows.margin is None else f" ± {follows.margin:.2f}"
     return (
         row.name,
         plain(row.metric, 4),
         f"{worse.value * 100:+.2f}{margin} %",
         f"{row.loops:.2f}",
         f"{row.distance:.2f}",
+        "" if follows is None else f"{follows.value:+.2f}{spread}",
         f"{row.seconds:.2f}",
         f"{row.saved:.0%}",
     )

@@ -12,17 +12,12 @@ from torch import Tensor
 from torch.distributions import Normal
 from toy import Toy
 
-from loopverse.analysis.calibrate import (
-    calibrate,
-    calibrate_run,
-    halting_words,
-    name_of,
-    usual_rules,
-)
+from loopverse.analysis.calibrate import calibrate, calibrate_run, title_of, usual_rules
 from loopverse.analysis.calibration import Calibration
-from loopverse.analysis.reading import Amount, Reading, read_ways
-from loopverse.analysis.saving import rows_of, saturation
+from loopverse.analysis.saving import Units, rows_of
 from loopverse.analysis.signals import Signals, listen
+from loopverse.analysis.thresholds import Amount
+from loopverse.analysis.ways import in_words, read_in_ways
 from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
 from loopverse.depth.halting import Knob
 from loopverse.domain import Outcome
@@ -44,7 +39,7 @@ AMOUNT = Amount(batch_size=8)
         Confidence(),
         Confidence(measure="entropy"),
     ],
-    ids=name_of,
+    ids=title_of,
 )
 def test_a_rule_stops_those_whose_signal_passes_its_knob(rule: Halting) -> None:
     """Whoever stops after the first loop that may stop anyone is on the right side of the threshold."""
@@ -72,18 +67,13 @@ def test_thresholds_go_from_late_to_soon() -> None:
     assert Signals(Knob("a"), []).thresholds(100) == []
 
 
-def planted(losses: list[list[float]]) -> list[Reading]:
-    """Readings with 1, 2, ... loops of one batch with these losses of its units."""
-    return [Reading({}, losses=[torch.tensor([row])]) for row in losses]
-
-
 def test_units_saturate_at_the_first_loop_that_is_as_good_as_any() -> None:
-    fixed = planted([[1.0, 5.0, 2.0, 1.0], [1.1, 3.0, 1.0, 2.0], [0.9, 1.0, 1.009, 3.0]])
-    counted = [torch.tensor([[True, True, True, False]])]
-    (depths,) = saturation(fixed, counted, tolerance=0.01)
-    assert depths.tolist() == [[3, 3, 2, 1]]
-    (depths,) = saturation(fixed, counted, tolerance=0.2)
-    assert depths.tolist() == [[1, 3, 2, 1]]
+    losses = {1: [1.0, 5.0, 2.0], 3: [0.9, 1.0, 1.009], 2: [1.1, 3.0, 1.0]}
+    units = Units({depth: [torch.tensor(row)] for depth, row in losses.items()})
+    assert units.saturation(0.01).tolist() == [3, 3, 2]
+    assert units.saturation(0.2).tolist() == [1, 3, 2]
+    units.depths["rule"] = [torch.tensor([1, 3]), torch.tensor([3])]
+    assert units.distance("rule", units.saturation(0.01)) == 1
 
 
 @dataclass
@@ -120,17 +110,23 @@ def test_the_soonest_threshold_within_the_bound_is_found() -> None:
     """Against all thresholds, tried one by one; and what is measured is of the other batches."""
     model, bound = toy_model(adapter=Shallow), 0.6
     rule = Scheduled(kv="exact")
-    found = calibrate(model, [rule], loops=3, amount=AMOUNT, max_increase=bound)
-    ways = [Way(3), *(Way(3, replace(rule, sixteenths=float(n))) for n in range(12))]
+    found, _ = calibrate(model, [rule], loops=3, amount=AMOUNT, max_increase=bound)
+    ways = {str(n): Way(3, replace(rule, sixteenths=float(n))) for n in range(12)}
     for half in (0, 1):
-        readings = read_ways(model, ways, AMOUNT, lambda n, half=half: n % 2 == half)
-        whole, *others = [reading.value("nats_per_bit") for reading in readings.ways]
+        table = read_in_ways(
+            model,
+            {"whole": Way(3), **ways},
+            "whole",
+            only=lambda n, half=half: n % 2 == half,
+            **vars(AMOUNT),
+        )
+        whole, *others = [one.metrics["nats_per_bit"] for one in table.readings]
         within = [n for n, value in enumerate(others) if value / whole - 1 <= bound]
         if half == 0:
             best = max(within)
         else:
             assert found.rules[0].metric == pytest.approx(others[best])
-            assert found.rules[0].loops == pytest.approx(readings.ways[1 + best].loops)
+            assert found.rules[0].loops == pytest.approx(table.loops(table[str(best)]).value)
             assert found.fixed[-1].metric == pytest.approx(whole)
     assert 0 < best < 11, "a bound that is passed somewhere on the way"
     assert (found.found_on, found.batches) == (2, 2)
@@ -138,26 +134,29 @@ def test_the_soonest_threshold_within_the_bound_is_found() -> None:
 
 def test_every_usual_rule_has_a_row_and_those_that_save_nothing_say_why() -> None:
     model = toy_model()
-    found = calibrate(model, loops=3, amount=AMOUNT, max_increase=0.5)
-    assert [row.name for row in found.rules] == [name_of(rule) for rule in usual_rules(model)]
+    found, allocation = calibrate(model, loops=3, amount=AMOUNT, max_increase=0.5)
+    assert [row.name for row in found.rules] == [title_of(rule) for rule in usual_rules(model)]
     assert [row.loops for row in found.fixed] == [1, 2, 3]
     assert found.fixed[-1].increase == 0
     for row in found.rules:
-        assert bool(row.note) == (row.saved <= 0.01 or not row.words)
+        assert bool(row.note) == (row.saved <= 0.01 or not row.settings or row.loops == 3)
     assert 1 <= found.oracle <= 3
+    for name, spent in allocation.spent.items():
+        (row,) = [row for row in found.rules if row.name == name]
+        assert spent.loops.mean.value == pytest.approx(row.loops)
+        assert spent.relations["loss"].correlation == row.follows
 
 
 def test_time_and_loops_saved_are_those_of_the_loops() -> None:
     """One loop of a model without anything outside of it saves two thirds of three."""
-    readings = read_ways(toy_model(), [Way(1), Way(2), Way(3)], AMOUNT)
-    for reading, seconds in zip(readings.ways, (1.5, 2.5, 3.5), strict=True):
-        reading.seconds = [seconds] * len(reading.seconds)
-    oracle = [torch.full_like(depth, 2) for depth in readings.ways[0].depths]
-    names = [(str(n), list[str]()) for n in (1, 2, 3)]
-    rows = rows_of(readings, names, 3, "nats_per_bit", oracle)
+    units = Units()
+    ways = {"1 loop": Way(1), "2 loops": Way(2), "3 loops": Way(3)}
+    table = read_in_ways(toy_model(), ways, "3 loops", watchers=[units.add], **vars(AMOUNT))
+    for reading, seconds in zip(table.readings, (1.5, 2.5, 3.5), strict=True):
+        reading.seconds_per_unit = seconds
+    rows = rows_of(table, 3, units, 0.01).values()
     assert [row.saved for row in rows] == pytest.approx([2 / 3, 1 / 3, 0])
     assert [row.seconds for row in rows] == pytest.approx([1.5 / 3.5, 2.5 / 3.5, 1])
-    assert [row.distance for row in rows] == [1, 0, 1]
 
 
 class Continuous(Toy):
@@ -168,7 +167,7 @@ class Continuous(Toy):
 
 
 def test_a_rule_that_cannot_work_here_says_so_in_its_row() -> None:
-    found = calibrate(toy_model(adapter=Continuous), loops=3, amount=AMOUNT, max_increase=0.5)
+    found, _ = calibrate(toy_model(adapter=Continuous), loops=3, amount=AMOUNT, max_increase=0.5)
     (margin,) = [row for row in found.rules if row.name == "confidence"]
     assert "needs categories and this domain predicts Normal" in margin.note
     assert (margin.loops, margin.increase) == (3, 0)
@@ -214,10 +213,10 @@ def test_what_cannot_be_calibrated_is_refused(arguments: dict[str, Any], message
 
 
 def test_a_rule_is_named_with_what_is_not_usual_about_it() -> None:
-    assert name_of(FixedPoint(tolerance=0.2)) == "fixed_point"
-    assert name_of(FixedPoint(tolerance=0.2, norm="inf")) == 'fixed_point norm="inf"'
-    assert name_of(Scheduled()) == "Scheduled"
-    assert halting_words(FixedPoint(tolerance=0.2)) == [
+    assert title_of(FixedPoint(tolerance=0.2)) == "fixed_point"
+    assert title_of(FixedPoint(tolerance=0.2, norm="inf")) == "fixed_point norm=inf"
+    assert title_of(Scheduled()) == "Scheduled"
+    assert in_words(FixedPoint(tolerance=0.2)) == "halting=fixed_point halting.tolerance=0.2"
         "halting=fixed_point",
         "halting.tolerance=0.2",
     ]
