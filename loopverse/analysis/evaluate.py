@@ -11,8 +11,9 @@ from loopverse.analysis.allocation import Allocation, collect_allocation
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, measure_cost
 from loopverse.analysis.exhibits import collect_exhibits
-from loopverse.analysis.ways import Tally, name_of, no_data
+from loopverse.analysis.ways import Tally, no_data
 from loopverse.depth import Halting
+from loopverse.depth.halting.naming import name_of
 from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import LoadedRun, RunFolder, load

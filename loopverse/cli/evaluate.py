@@ -53,8 +53,8 @@ def _depths(console: Console, options: argparse.Namespace) -> None:
 def _rule(console: Console, options: argparse.Namespace) -> None:
     """The held-out metrics at fixed depths and under a rule to stop early, and where the loops went."""
     from loopverse.analysis.evaluate import evaluate_rules
-    from loopverse.analysis.ways import name_of
     from loopverse.cli.allocation import show_allocation
+    from loopverse.depth.halting.naming import name_of
     from loopverse.registry import load_domain
     from loopverse.training import RunFolder
     from loopverse.training.use import read_use
