@@ -164,6 +164,23 @@ def test_what_an_installed_domain_shows_and_suggests_ends_its_training(
     assert "Wrong answers by place" in page
 
 
+def test_where_the_loops_of_an_installed_domain_went_is_shown_without_code_of_its_own(
+    shell: Shell, run: Path
+) -> None:
+    source = (STRANGERS / "loopverse-parity/loopverse_parity/__init__.py").read_text("utf-8")
+    assert "def allocation" not in source
+    assert "def difficulties" not in source
+    rule = ("halting=fixed_point", "halting.tolerance=0.7")
+    told = shell.loopverse("evaluate", str(run), "--loops", "1,2,4", *rule)
+    ways = [line.split()[0] for line in told.splitlines()[2:6]]
+    assert ways == ["1", "2", "4", "fixed_point"]
+    for title in ("Loops of a unit", "Rank correlation of loops with difficulty", "Loops by diff"):
+        assert title in told
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Where the loops went" in page
+    assert "Loops of single units" in page
+
+
 def test_a_broken_command_or_a_mistake_in_one_is_one_line(shell: Shell) -> None:
     expected = {
         "shatter": "does not import (RuntimeError: this plug-in needs a telescope)",

@@ -124,6 +124,14 @@ class Walk(DomainAdapter):
             "Two walks", "In nats.", ["loops", *map(str, loops)], [["cost", *losses]]
         )
 
+    def difficulties(self, outcome: Outcome, batch: TensorDict) -> dict[str, Tensor]:
+        hidden = (batch["seen"][:, :-1] == BLANK).float()
+        return {"hidden places": hidden}
+
+    def allocation(self, think: Think, batch: TensorDict) -> Iterator[Exhibit]:
+        depth = think(self.embed(batch)).result.depth.float().mean(1)
+        yield TableExhibit("Loops of a walk", "", ["walk", "loops"], [["first", float(depth[0])]])
+
     def save_assets(self, folder: Path) -> None:
         (folder / "letters.txt").write_text(self.letters, encoding="utf-8")
 

@@ -11,9 +11,8 @@ from loopverse.analysis.calibration import Calibration
 from loopverse.analysis.numbers import loops_in_words
 from loopverse.analysis.saving import Units, correlate, rows_of, saving
 from loopverse.analysis.thresholds import Amount, Found, Search, measured_on
-from loopverse.analysis.ways import in_words, name_of
 from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
-from loopverse.depth.halting.naming import plain
+from loopverse.depth.halting.naming import in_words, name_of, plain
 from loopverse.errors import UserError
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load

@@ -11,8 +11,10 @@ from loopverse.analysis.allocation import Allocation, collect_allocation
 from loopverse.analysis.depths import Depth, DepthTable, check_depths, usual_depths
 from loopverse.analysis.efficiency import Cost, measure_cost
 from loopverse.analysis.exhibits import collect_exhibits
-from loopverse.analysis.ways import Tally, name_of, no_data
+from loopverse.analysis.signals import misfire
+from loopverse.analysis.ways import Tally, no_data
 from loopverse.depth import Halting
+from loopverse.depth.halting.naming import name_of
 from loopverse.domain import SampleSettings
 from loopverse.model import LoopedModel
 from loopverse.training import LoadedRun, RunFolder, load
@@ -193,19 +195,23 @@ def _allocate(
     core = config.core
     usual = [number for number in usual_depths(trained) if number <= trained]
     depths = check_depths(loops or usual, None if core.tied else core.loops)
+    asked = rules or {name_of(config.halting): config.halting}
+    amount = {
+        "batch_size": batch_size or config.training.batch_size,
+        "max_batches": max_batches or config.training.valid_batches,
+        "precision": loaded.folder.facts["precision"],
+    }
     found = collect_allocation(
-        loaded.model,
-        rules or {name_of(config.halting): config.halting},
-        depths[-1],
-        fixed=depths,
-        batch_size=batch_size or config.training.batch_size,
-        max_batches=max_batches or config.training.valid_batches,
-        precision=loaded.folder.facts["precision"],
-        step=loaded.step,
+        loaded.model, asked, depths[-1], fixed=depths, step=loaded.step, **amount
     )
     found.save(loaded.folder.path)
-    if found.exhibition.problem:
-        warnings.warn(found.exhibition.problem, stacklevel=3)
+    problems = [found.exhibition.problem]
+    problems += [
+        misfire(loaded.model, asked[name], depths[-1], spent.loops.shares, **amount)
+        for name, spent in found.spent.items()
+    ]
+    for problem in filter(None, problems):
+        warnings.warn(problem, stacklevel=3)
     return found
 
 

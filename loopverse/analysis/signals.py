@@ -1,6 +1,6 @@
 """What halting rules look at, heard on held-out data: which thresholds would stop whom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from loopverse.depth.halting import Halting, Knob, Memory, Read
+from loopverse.depth.halting.naming import name_of
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import Way, held_out
 
@@ -128,6 +129,49 @@ def listen(
         pass
     pooled = [torch.cat(parts) for parts in listener.heard[: loops - 1]]
     return Signals(rule.knob, [values[values.isfinite()] for values in pooled])
+
+
+def misfire(
+    model: LoopedModel,
+    rule: Halting,
+    loops: int,
+    given: Collection[int],
+    *,
+    batch_size: int,
+    max_batches: int | None = None,
+    precision: str = "fp32",
+) -> str:
+    """That a rule stops every unit at once or none at all, and what it looks at; empty where it does neither.
+
+    Args:
+        model: on the device to use.
+        rule: the rule.
+        loops: the most that a unit gets.
+        given: numbers of loops that units got under it.
+        batch_size: sequences per batch.
+        max_batches: batches to hear it on.
+        precision: "bf16" or "fp32".
+    """
+    never, at_once = set(given) == {loops}, set(given) == {1}
+    if rule.knob is None or loops == 1 or not (never or at_once):
+        return ""
+    setting, name = rule.knob.setting, name_of(rule)
+    heard = listen(
+        model,
+        rule,
+        loops,
+        batch_size=batch_size,
+        max_batches=max_batches,
+        precision=precision,
+    )
+    what = (
+        "stops no unit before the last loop" if never else "stops every unit after the first loop"
+    )
+    return (
+        f"halting={name} with halting.{setting}={getattr(rule, setting):.3g} {what}; what it looks at is, "
+        f"middle and 5 to 95 %, {heard.in_words()}: choose halting.{setting} there, or let `loopverse "
+        "calibrate` choose"
+    )
 
 
 def _quantile(values: Tensor, level: float) -> float:

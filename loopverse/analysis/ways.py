@@ -1,15 +1,13 @@
 """What held-out data cost when they are read in several ways: numbers of loops, rules to stop early."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torchmetrics
 
 from loopverse.analysis.statistics import Estimate, estimate
-from loopverse.depth import Halting
-from loopverse.depth.halting.naming import plain
+from loopverse.depth.halting.naming import in_words
 from loopverse.exhibit import Cell, TableExhibit
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import Measured, Way, held_out
@@ -216,33 +214,6 @@ def no_data(model: LoopedModel) -> ValueError:
         f"the domain {type(model.adapter).__name__} yields no held-out batches: "
         'its split "valid" is empty, give it more data'
     )
-
-
-def name_of(rule: Halting) -> str:
-    """A rule's name in `halting=NAME`; of one that has none there, that of its class."""
-    return plain(rule).get("halting", type(rule).__name__)
-
-
-def in_words(rule: Halting) -> str:
-    """A rule as it is typed, `halting=fixed_point halting.tolerance=0.1`, without its defaults."""
-    settings = plain(rule)
-    name = settings.pop("halting", None) or settings.pop("_target_")
-    usual = {item.name: item.default for item in fields(rule)}
-    words = [f"halting={name}"]
-    words += [
-        f"halting.{key}={_written(value)}" for key, value in settings.items() if value != usual[key]
-    ]
-    return " ".join(words)
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_written, value)) + "]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
 
 
 def _loops(loops: Estimate) -> Cell:

@@ -1,4 +1,4 @@
-"""Checks of a domain in use: a model that was saved, and what it makes."""
+"""Checks of a domain in use: a model that was saved, what it makes, and what is shown of it."""
 
 import tempfile
 from pathlib import Path
@@ -6,12 +6,15 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
+from loopverse.analysis.allocation import collect_allocation
 from loopverse.analysis.exhibits import collect_exhibits
+from loopverse.depth import FixedPoint
 from loopverse.domain import DomainAdapter, Sample
 from loopverse.model import LoopedModel
-from loopverse.testing.bench import LOOPS, Bench, global_seed
+from loopverse.testing.bench import LOOPS, ROWS, Bench, global_seed
 from loopverse.testing.checking import check
 from loopverse.testing.failure import NothingToCheck, expect
+from loopverse.testing.learning import any_number_of_loops_works
 from loopverse.testing.prediction import loss_is_deterministic
 from loopverse.training import checkpoint
 from loopverse.training.checkpoint import Progress
@@ -103,6 +106,20 @@ def what_it_shows_comes_without_an_error(bench: Bench) -> None:
         "exhibits of the kinds in loopverse.exhibit, and no error",
         shown.problem,
         "a report lacks all that comes after; LOOPVERSE_TRACEBACK=1 shows where it was raised",
+    )
+
+
+@check(any_number_of_loops_works)
+def where_the_loops_went_is_known(bench: Bench) -> None:
+    """Under a rule to stop early every unit says how many loops it got, and what is shown of it comes."""
+    found = collect_allocation(
+        bench.model(), {"rule": FixedPoint(tolerance=0.5)}, LOOPS, batch_size=ROWS, max_batches=1
+    )
+    expect(
+        not found.exhibition.problem,
+        "loops and difficulties for each unit, and no error",
+        found.exhibition.problem,
+        "a report lacks what was asked for; LOOPVERSE_TRACEBACK=1 shows where it was raised",
     )
 
 

@@ -1,5 +1,6 @@
 """Calibration finds planted thresholds, measures where they were not found, and says why nothing is saved."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,12 +15,14 @@ from toy import Toy
 
 from loopverse.analysis.calibrate import calibrate, calibrate_run, title_of, usual_rules
 from loopverse.analysis.calibration import Calibration
+from loopverse.analysis.evaluate import evaluate_rules
 from loopverse.analysis.saving import Units, rows_of
 from loopverse.analysis.signals import Signals, listen
 from loopverse.analysis.thresholds import Amount
-from loopverse.analysis.ways import in_words, read_in_ways
+from loopverse.analysis.ways import read_in_ways
 from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
 from loopverse.depth.halting import Knob
+from loopverse.depth.halting.naming import in_words
 from loopverse.domain import Outcome
 from loopverse.training import RunFolder, read_halting
 from loopverse.training.evaluation import Way, held_out
@@ -217,6 +220,16 @@ def test_a_rule_is_named_with_what_is_not_usual_about_it() -> None:
     assert title_of(FixedPoint(tolerance=0.2, norm="inf")) == "fixed_point norm=inf"
     assert title_of(Scheduled()) == "Scheduled"
     assert in_words(FixedPoint(tolerance=0.2)) == "halting=fixed_point halting.tolerance=0.2"
-        "halting=fixed_point",
-        "halting.tolerance=0.2",
-    ]
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "what"),
+    [(1e-9, "stops no unit before the last loop"), (1e9, "stops every unit after the first loop")],
+)
+def test_a_threshold_that_never_or_always_fires_is_told_with_what_the_rule_looks_at(
+    run: RunFolder, tolerance: float, what: str
+) -> None:
+    line = f"halting=fixed_point with halting.tolerance={tolerance:.3g} {what}; what it looks at is"
+    with pytest.warns(match=re.escape(line) + r".* after loop 1 \S+ \(\S+ to \S+\), after loop 2"):
+        evaluate_rules(run, {"mine": FixedPoint(tolerance=tolerance)}, [3])
+    evaluate_rules(run, {"mine": SecondOrder(tolerance=1.0, patience=1)}, [3])

@@ -104,6 +104,9 @@ def test_the_distribution_says_how_many_units_got_how_many_loops() -> None:
     assert found.shares == {1: 0.5, 2: 0.25, 4: 0.25}
     assert found.entropy == pytest.approx(1.5)
     assert (found.usual, found.mean.value, found.collapsed) == (1, 2.0, False)
+    several = distribution([torch.tensor([1, 1, 1]), torch.tensor([4])])
+    assert several.mean.value == 1.75
+    assert several.mean.margin is not None
     with pytest.raises(ValueError, match="units that count"):
         distribution([])
 

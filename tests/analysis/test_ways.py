@@ -1,4 +1,4 @@
-"""Held-out data read in several ways: the same as one way at a time, and rules in the words they are typed in."""
+"""Held-out data read in several ways: the same as one way at a time, on the same batches."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import torch
 from analysis.toys import toy_model
 
 from loopverse.analysis.evaluate import evaluate_depths
-from loopverse.analysis.ways import WayTable, in_words, read_in_ways
-from loopverse.depth import AnyOf, FixedDepth, FixedPoint
+from loopverse.analysis.ways import WayTable, read_in_ways
+from loopverse.depth import FixedPoint
 from loopverse.domain import Outcome
 from loopverse.exhibit import Estimate
 from loopverse.training.evaluation import Measured, Way
@@ -83,13 +83,3 @@ def test_loops_that_the_domain_does_not_say_are_no_number(monkeypatch: pytest.Mo
 def test_no_held_out_data_is_an_error_and_not_a_number() -> None:
     with pytest.raises(ValueError, match="Toy yields no held-out batches"):
         table(only=lambda _: False)
-
-
-def test_a_rule_is_written_as_it_is_typed() -> None:
-    assert in_words(FixedDepth()) == "halting=fixed_depth"
-    rule = FixedPoint(tolerance=0.1, per="sequence", kv="exact")
-    words = "halting.kv=exact halting.per=sequence halting.tolerance=0.1 halting=fixed_point"
-    assert sorted(in_words(rule).split()) == words.split()
-    assert in_words(AnyOf(["fixed_point"])).startswith(
-        "halting=any_of halting.rules=[{halting: fixed_point"
-    )

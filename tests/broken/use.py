@@ -1,4 +1,4 @@
-"""Broken saving and sampling."""
+"""Broken saving, sampling and showing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,11 +10,12 @@ from torch import Tensor
 from walk import Walk, WalkConfig
 
 from broken.planted import found_by
-from loopverse import Sample, SampleSettings, Think
+from loopverse import Outcome, Sample, SampleSettings, Think
 from loopverse.exhibit import Exhibit
 
 SAVED = "saved_and_loaded_it_is_the_same"
 SHOWS = "what_it_shows_comes_without_an_error"
+LOOPS = "where_the_loops_went_is_known"
 SAMPLES = "samples_repeat_with_their_seed"
 
 
@@ -97,3 +98,28 @@ class ShowsSomethingOfItsOwn(Walk):
 @found_by(SHOWS, "{run} in every command", "loopverse stroll runs/mine")
 class SuggestsItsOwnRun(Walk):
     suggestions: ClassVar[dict[str, str]] = {"loopverse stroll runs/mine": "go for a walk"}
+
+
+@found_by(
+    LOOPS,
+    "difficulties for each unit",
+    "'hidden places' must have the shape of the losses, [4, 10], got [4]",
+)
+class OneDifficultyForAWholeWalk(Walk):
+    def difficulties(self, outcome: Outcome, batch: TensorDict) -> dict[str, Tensor]:
+        found = super().difficulties(outcome, batch)
+        return {name: values.mean(1) for name, values in found.items()}
+
+
+@found_by(LOOPS, "allocation failed after 1 of them (KeyError", "LOOPVERSE_TRACEBACK=1")
+class LooksForLoopsThatAreNotThere(Walk):
+    def allocation(self, think: Think, batch: TensorDict) -> Iterator[Exhibit]:
+        yield from super().allocation(think, batch)
+        batch["gone"]
+
+
+@found_by(LOOPS, "does not say how many loops each unit got", "return `thought.weigh(...)`")
+class ForgetsHowDeepItThought(Walk):
+    def forward(self, think: Think, batch: TensorDict) -> Outcome:
+        outcome = super().forward(think, batch)
+        return Outcome(outcome.losses, outcome.weights, outcome.penalty, outcome.prediction)

@@ -1,4 +1,4 @@
-"""Rules written down: a name, or a mapping with settings, and back."""
+"""Rules written down: a name, or a mapping with settings, and back; or as they are typed."""
 
 import importlib
 from collections.abc import Mapping
@@ -56,6 +56,33 @@ def built(rule: Named) -> Halting:
         return cast(Halting, OmegaConf.to_object(typed))
     except OmegaConfBaseException as error:
         raise UserError(f"halting={name or kind.__name__}: {str(error).splitlines()[0]}") from error
+
+
+def name_of(rule: Halting) -> str:
+    """A rule's name in `halting=NAME`; of one that has none there, that of its class."""
+    return plain(rule).get("halting", type(rule).__name__)
+
+
+def in_words(rule: Halting) -> str:
+    """A rule as it is typed, `halting=fixed_point halting.tolerance=0.1`, without its defaults."""
+    settings = plain(rule)
+    name = settings.pop("halting", None) or settings.pop("_target_")
+    usual = {item.name: item.default for item in fields(rule)}
+    words = [f"halting={name}"]
+    words += [
+        f"halting.{key}={_written(value)}" for key, value in settings.items() if value != usual[key]
+    ]
+    return " ".join(words)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
 
 
 def _imported(path: str) -> type[Halting] | None:
