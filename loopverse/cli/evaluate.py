@@ -55,13 +55,10 @@ def _rule(console: Console, options: argparse.Namespace) -> None:
     from loopverse.analysis.evaluate import evaluate_rules
     from loopverse.cli.allocation import show_allocation
     from loopverse.depth.halting.naming import name_of
-    from loopverse.registry import load_domain
-    from loopverse.training import RunFolder
-    from loopverse.training.use import read_use
+    from loopverse.training import RunFolder, read_halting
 
     folder = RunFolder.open(options.run)
-    domain = load_domain(folder.config.choices["domain"])
-    rule = read_use(domain.Sampling, options.settings).halting
+    rule, _ = read_halting(options.settings, folder.path)
     if not rule.adaptive:
         raise UserError(
             f"halting={name_of(rule)} stops nothing early: choose a rule that does, such as "
@@ -97,7 +94,7 @@ def _quality(console: Console, options: argparse.Namespace) -> None:
         )
     folder = RunFolder.open(options.run)
     domain = load_domain(folder.config.choices["domain"])
-    use = read_use(domain.Sampling, options.settings)
+    use = read_use(domain.Sampling, options.settings, folder.path)
     table = evaluate_quality(
         folder,
         options.loops,

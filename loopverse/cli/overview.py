@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a model, go on with a run, or sweep over settings",
     "sample": "let a trained model continue prompts",
     "evaluate": "measure a run at several numbers of loops, and what it makes",
+    "calibrate": "find how soon a run may stop early, and what that saves",
     "report": "write the report.html of a run anew",
     "domains": "list what can be learned here: the installed domains",
     "check": "check a domain of your own against the contract",

@@ -32,7 +32,7 @@ def command(arguments: list[str]) -> int:
     values = [(name, getattr(options, name)) for name in FLAGS]
     words = [f"{name}={value}" for name, value in values if value is not None]
     domain = load_domain(folder.config.choices["domain"])
-    use = read_use(domain.Sampling, [*words, *options.settings])
+    use = read_use(domain.Sampling, [*words, *options.settings], folder.path)
     if options.list:
         from loopverse.cli.settings import show_use
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         console_reporter,
     )
     from loopverse.training.runs import RunFolder
+    from loopverse.training.use import read_halting
 
 _HOMES = {
     "LoadedRun": "loaded",
@@ -31,6 +32,7 @@ _HOMES = {
     "console_reporter": "progress",
     "evaluate": "evaluation",
     "load": "loaded",
+    "read_halting": "use",
     "train": "loop",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "console_reporter",
     "evaluate",
     "load",
+    "read_halting",
     "train",
 ]
 

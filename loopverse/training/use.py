@@ -1,11 +1,13 @@
 """How a trained model is used: settings of sampling, loops shared out, a rule to stop early.
 
 `KEY=VALUE` words say all of it: fields of the domain's `Sampling`, and `budget=NAME` and `halting=NAME`
-with settings of their own, such as `budget.strength=0.5`.
+with settings of their own, such as `budget.strength=0.5`. `halting=calibrated` is the rule that
+`loopverse calibrate` chose for a run.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +18,7 @@ from loopverse.depth import FixedDepth, Halting, LoopBudget, LoopResult
 from loopverse.domain import Sample, SampleSettings, Think
 from loopverse.errors import UserError, unknown
 from loopverse.model import LoopedModel
+from loopverse.training.calibrated import calibrated_rule
 from loopverse.training.config import GROUPS
 from loopverse.training.explain import explained
 from loopverse.training.names import leaves
@@ -70,17 +73,33 @@ class Use:
         )
 
 
-def read_use(sampling: type[SampleSettings], words: Sequence[str] = ()) -> Use:
+CALIBRATED = "halting=calibrated"
+
+
+def read_use(
+    sampling: type[SampleSettings], words: Sequence[str] = (), run: Path | None = None
+) -> Use:
     """What `KEY=VALUE` words ask for.
 
     Args:
         sampling: the domain's `Sampling`.
         words: such as `["length=40", "budget=peaked", "budget.strength=0.5"]`.
+        run: whose calibrated rule `halting=calibrated` is; None: of no run.
 
     Raises:
-        ValueError: an unknown setting, a value that it cannot have, or the same setting twice.
+        ValueError: an unknown setting, a value that it cannot have, the same setting twice, or a run
+            that is not calibrated.
     """
     given = _by_name(words)
+    if run is not None and given.get("halting") == CALIBRATED:
+        del given["halting"]
+        rule = calibrated_rule(run)
+        own = next((word for name, word in given.items() if name.startswith("halting.")), None)
+        if own is not None:
+            raise UserError(
+                f"{CALIBRATED} has the settings that were found, got {own} too: leave one out"
+            )
+        return replace(read_use(sampling, list(given.values())), halting=rule)
     picked = {group: _pick(group, given.pop(group, "")) for group in CHOICES}
     asked = OmegaConf.structured(sampling)
     chosen = OmegaConf.create({group: OmegaConf.structured(kind) for group, kind in picked.items()})
@@ -93,6 +112,21 @@ def read_use(sampling: type[SampleSettings], words: Sequence[str] = ()) -> Use:
             node = chosen if name.partition(".")[0] in CHOICES else asked
             node.merge_with(_read(word))
         return Use(_object(asked), _object(chosen.budget), _object(chosen.halting))
+
+
+def read_halting(words: Sequence[str], run: Path) -> tuple[Halting, list[str]]:
+    """The rule that some `KEY=VALUE` words ask for, and the other words.
+
+    Args:
+        words: of which those about `halting` are read.
+        run: whose calibrated rule `halting=calibrated` is.
+
+    Raises:
+        ValueError: as `read_use`.
+    """
+    own = [word for word in words if word.partition("=")[0].partition(".")[0] == "halting"]
+    others = [word for word in words if word not in own]
+    return read_use(SampleSettings, own, run).halting, others
 
 
 def finished_texts(prompts: Sequence[str], said: Iterable[Sample]) -> list[str]:

@@ -105,6 +105,44 @@ def test_evaluate_measures_each_depth_and_renews_the_report(
     assert (tmp_path / run / "report.html").exists()
 
 
+def test_calibrate_keeps_what_it_found_and_prints_a_row_for_each_way(
+    loopverse: Command, run: str, tmp_path: Path
+) -> None:
+    words = ("--loops", "3", "--max-increase", "50%", "--rules", "fixed_point,confidence")
+    assert "needs at least 2 batches" in loopverse("calibrate", run, "--batches", "1").err
+    answer = loopverse("calibrate", run, *words)
+    assert answer.status == 0, answer.err
+    found = json.loads((tmp_path / run / "calibration.json").read_text())
+    assert [row["name"] for row in found["fixed"]] == ["1 loop", "2 loops", "3 loops"]
+    assert [row["name"] for row in found["rules"]] == ["fixed_point", "confidence"]
+    assert found["max_increase"] == 0.5
+    for row in (*found["fixed"], *found["rules"]):
+        assert f"  {row['name']}  " in answer.out
+    assert f"report  {run}/report.html" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--max-increase", "much"], "expected a share such as 0.5% or 0.005, got 'much'"),
+        (["--max-increase", "0"], "the bound must be above 0 and below 1 (100%), got 0"),
+        (["--rules", "fixed_pint"], "did you mean 'fixed_point'?"),
+        (["--loops", "1"], "expected at least 2 loops, of which some can be saved, got 1"),
+    ],
+)
+def test_calibrate_refuses_what_it_cannot_do(
+    refusal: Refusal, run: str, words: list[str], line: str
+) -> None:
+    assert line in refusal("calibrate", run, *words)
+
+
+def test_what_is_not_calibrated_cannot_be_used_so(
+    loopverse: Command, refusal: Refusal, run: str
+) -> None:
+    line = ("sample", run, "--length", "6", "halting=calibrated")
+    assert f"`loopverse calibrate {run}` comes first" in refusal(*line)
+
+
 def test_report_says_where_it_is(loopverse: Command, run: str, tmp_path: Path) -> None:
     answer = loopverse("report", run)
     assert (answer.status, answer.out) == (0, f"{run}/report.html\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from loopverse.cli import Parser, loops_number
 from loopverse.errors import UserError
 
 if TYPE_CHECKING:
+    from loopverse.depth import Halting
     from loopverse.training import LoadedRun
     from loopverse_world_model.adapter import WorldModel
     from loopverse_world_model.playing_out import Score
@@ -24,7 +26,7 @@ def command(arguments: list[str]) -> int:
     options = _parser().parse_with_settings(arguments)
     if options.episodes < 1:
         raise UserError(f"--episodes must be at least 1, got {options.episodes}")
-    from loopverse.training import load  # below the parser: these import torch
+    from loopverse.training import load, read_halting  # below the parser: these import torch
     from loopverse_world_model.planning.agent import PlanningPolicy
     from loopverse_world_model.planning.settings import read_planner
     from loopverse_world_model.playing_out import score
@@ -33,12 +35,14 @@ def command(arguments: list[str]) -> int:
     console = Console(highlight=False)
     run = load(options.run, options.checkpoint)
     adapter = adapter_of(run, options.run)
-    planner = read_planner(options.settings, adapter.actions.sizes)
+    halting, settings = read_halting(options.settings, run.folder.path)
+    planner = read_planner(settings, adapter.actions.sizes)
     env = options.env or adapter.config.env
     env_kwargs = adapter.config.env_kwargs if env == adapter.config.env else {}
     check_spaces(adapter, env, env_kwargs)
     trained = options.loops or run.config.schedule.typical()
-    policy = PlanningPolicy(adapter, run.model.bind, trained, planner, seed=options.seed)
+    think_at = partial(run.model.bind, halting=halting)
+    policy = PlanningPolicy(adapter, think_at, trained, planner, seed=options.seed)
     common = {"seed": options.seed, "env_kwargs": env_kwargs}
     with console.status(f"playing {env}") as status:
         done: list[float] = []
@@ -52,7 +56,7 @@ def command(arguments: list[str]) -> int:
         env, RandomPolicy(adapter.action_space, options.seed), options.episodes, **common
     )
     _show(console, env, planned, random)
-    _keep(run, options, env, planner, trained, planned, random)
+    _keep(run, options, env, planner, halting, trained, planned, random)
     if not options.no_video:
         _picture(console, run, env, env_kwargs, planned)
     return 0
@@ -114,6 +118,7 @@ def _keep(
     options: argparse.Namespace,
     env: str,
     planner: object,
+    halting: Halting,
     loops: int,
     planned: Score,
     random: Score,
@@ -124,6 +129,7 @@ def _keep(
         "checkpoint": run.step,
         "planner": {"name": type(planner).__name__, **vars(planner)},
         "loops": loops,
+        "halting": {"name": type(halting).__name__, **vars(halting)},
         "seed": options.seed,
         "seconds": planned.seconds,
         "steps": planned.steps,
@@ -159,9 +165,12 @@ def _parser() -> Parser:
             "loopverse plan runs/NAME": "ten episodes",
             "loopverse plan runs/NAME --episodes 3 planner=cem horizon=20": "another planner",
             "loopverse plan runs/NAME loops=2 elite_loops=8": "cheap candidates, careful elites",
+            "loopverse plan runs/NAME halting=calibrated": "no loop more than a state needs, once "
+            "`loopverse calibrate` has found how many that are",
         },
         settings="`planner=NAME` (icem, cem, mppi, categorical) and settings of the planner: horizon, "
-        "candidates, iterations, elites, discount, loops, elite_loops, ...",
+        "candidates, iterations, elites, discount, loops, elite_loops, ...; `halting=NAME` and settings "
+        "of the rule",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder of the domain world_model")
     parser.add_argument("--episodes", metavar="N", type=int, default=10, help="episodes (10)")

@@ -10,6 +10,7 @@ from domains.world_model.toys import TOY
 from safetensors.torch import load_file
 
 from loopverse import compose, train
+from loopverse.model import LoopedModel
 from loopverse_world_model.commands import plan, solve
 from loopverse_world_model.planning import ICEM, CategoricalCEM
 from loopverse_world_model.planning.settings import is_planning, read_planner
@@ -44,6 +45,25 @@ def test_a_plan_is_played_kept_and_told(run: Path, capsys: pytest.CaptureFixture
     assert json.loads((run / "plan.json").read_text())["returns"] == kept["returns"]
 
 
+def test_a_plan_stops_early_where_a_rule_says_so(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    depths, bind = [], LoopedModel.bind
+    monkeypatch.setattr(
+        LoopedModel,
+        "bind",
+        lambda self, depth, **how: bind(
+            self, depth, **how, observe=lambda result: depths.append(int(result.depth.max()))
+        ),
+    )
+    words = [str(run), "--episodes", "1", "--no-video", "--loops", "3", *QUICK]
+    for rule in ([], ["halting=fixed_point", "halting.tolerance=1e9"]):
+        depths.clear()
+        assert plan.command([*words, *rule]) == 0
+        assert set(depths) == ({1} if rule else {3})
+    assert json.loads((run / "plan.json").read_text())["halting"]["name"] == "FixedPoint"
+
+
 def test_a_run_is_played_in_where_its_data_are_gone(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +83,7 @@ def test_a_run_is_played_in_where_its_data_are_gone(
     [
         (["planner=icem"], "ICEM chooses numbers, and the actions are categories"),
         (["planner=cme"], "did you mean"),
+        (["halting=calibrated"], "`loopverse calibrate .*toy` comes first"),
         (["horizons=3"], "did you mean 'horizon'"),
         (["horizon=long"], "horizon must be a whole number, got 'long'"),
         (["--env", "Pendulum-v1"], "Pendulum-v1 has another observation space than the run"),

@@ -1,0 +1,223 @@
+"""Calibration finds planted thresholds, measures where they were not found, and says why nothing is saved."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from analysis.toys import toy_model
+from tensordict import TensorDict
+from torch import Tensor
+from torch.distributions import Normal
+from toy import Toy
+
+from loopverse.analysis.calibrate import (
+    calibrate,
+    calibrate_run,
+    halting_words,
+    name_of,
+    usual_rules,
+)
+from loopverse.analysis.calibration import Calibration
+from loopverse.analysis.reading import Amount, Reading, read_ways
+from loopverse.analysis.saving import rows_of, saturation
+from loopverse.analysis.signals import Signals, listen
+from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
+from loopverse.depth.halting import Knob
+from loopverse.domain import Outcome
+from loopverse.training import RunFolder, read_halting
+from loopverse.training.evaluation import Way, held_out
+
+AMOUNT = Amount(batch_size=8)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        FixedPoint(),
+        FixedPoint(norm="inf", per="sequence"),
+        FixedPoint(damping=0.3),
+        SecondOrder(patience=1),
+        PredictionKL(),
+        PredictionKL(max_entropy=0.68),
+        Confidence(),
+        Confidence(measure="entropy"),
+    ],
+    ids=name_of,
+)
+def test_a_rule_stops_those_whose_signal_passes_its_knob(rule: Halting) -> None:
+    """Whoever stops after the first loop that may stop anyone is on the right side of the threshold."""
+    model, knob = toy_model(), rule.knob
+    assert knob is not None
+    signals = listen(model, rule, 3, **vars(AMOUNT))
+    first = next(number for number, values in enumerate(signals.loops) if len(values))
+    threshold = float(signals.loops[first].median()) + 1e-7 * (1 if knob.sooner == "higher" else -1)
+    set_to = replace(rule, **{knob.setting: threshold})
+    stopped = [
+        measured.outcome.depth == first + 1
+        for measured in held_out(model, [Way(3, set_to)], **vars(AMOUNT))
+        if measured.outcome.depth is not None
+    ]
+    sign = 1 if knob.sooner == "higher" else -1
+    share = float((sign * signals.loops[first] <= sign * threshold).float().mean())
+    expected = share * len(signals.loops[first]) / sum(part.numel() for part in stopped)
+    assert float(torch.cat(stopped).float().mean()) == pytest.approx(expected, abs=0.01)
+
+
+def test_thresholds_go_from_late_to_soon() -> None:
+    values = [torch.tensor([3.0, 1.0, 2.0]), torch.tensor([0.5, 0.5])]
+    assert Signals(Knob("a"), values).thresholds(100) == [0.5, 1.0, 2.0, 3.0]
+    assert Signals(Knob("a", "lower"), values).thresholds(100) == [3.0, 2.0, 1.0, 0.5]
+    assert Signals(Knob("a"), []).thresholds(100) == []
+
+
+def planted(losses: list[list[float]]) -> list[Reading]:
+    """Readings with 1, 2, ... loops of one batch with these losses of its units."""
+    return [Reading({}, losses=[torch.tensor([row])]) for row in losses]
+
+
+def test_units_saturate_at_the_first_loop_that_is_as_good_as_any() -> None:
+    fixed = planted([[1.0, 5.0, 2.0, 1.0], [1.1, 3.0, 1.0, 2.0], [0.9, 1.0, 1.009, 3.0]])
+    counted = [torch.tensor([[True, True, True, False]])]
+    (depths,) = saturation(fixed, counted, tolerance=0.01)
+    assert depths.tolist() == [[3, 3, 2, 1]]
+    (depths,) = saturation(fixed, counted, tolerance=0.2)
+    assert depths.tolist() == [[1, 3, 2, 1]]
+
+
+@dataclass
+class Scheduled(Halting):
+    """Stops units at a loop that a number of sixteenths decides: the higher, the sooner."""
+
+    sixteenths: float = 0.0
+    adaptive: ClassVar[bool] = True
+    knob: ClassVar[Knob | None] = Knob("sixteenths")
+
+    def signal(
+        self, memory: Any, before: Tensor, after: Tensor, i: int, read: Any, head: Any
+    ) -> tuple[Any, Tensor]:
+        place = torch.arange(after.shape[1]).expand(after.shape[:2])
+        return memory, (place % 16).float()
+
+    def update(
+        self, memory: Any, before: Tensor, after: Tensor, i: int, read: Any, head: Any
+    ) -> tuple[Any, Tensor]:
+        memory, signal = self.signal(memory, before, after, i, read, head)
+        return memory, signal < self.sixteenths
+
+
+class Shallow(Toy):
+    """A toy whose loss falls with every loop of a unit, by how much depends on the batch."""
+
+    def forward(self, think: Any, batch: TensorDict) -> Outcome:
+        outcome = super().forward(think, batch)
+        assert outcome.depth is not None
+        return replace(outcome, losses=(batch["id"][:, None] % 7 + 1) / outcome.depth)
+
+
+def test_the_soonest_threshold_within_the_bound_is_found() -> None:
+    """Against all thresholds, tried one by one; and what is measured is of the other batches."""
+    model, bound = toy_model(adapter=Shallow), 0.6
+    rule = Scheduled(kv="exact")
+    found = calibrate(model, [rule], loops=3, amount=AMOUNT, max_increase=bound)
+    ways = [Way(3), *(Way(3, replace(rule, sixteenths=float(n))) for n in range(12))]
+    for half in (0, 1):
+        readings = read_ways(model, ways, AMOUNT, lambda n, half=half: n % 2 == half)
+        whole, *others = [reading.value("nats_per_bit") for reading in readings.ways]
+        within = [n for n, value in enumerate(others) if value / whole - 1 <= bound]
+        if half == 0:
+            best = max(within)
+        else:
+            assert found.rules[0].metric == pytest.approx(others[best])
+            assert found.rules[0].loops == pytest.approx(readings.ways[1 + best].loops)
+            assert found.fixed[-1].metric == pytest.approx(whole)
+    assert 0 < best < 11, "a bound that is passed somewhere on the way"
+    assert (found.found_on, found.batches) == (2, 2)
+
+
+def test_every_usual_rule_has_a_row_and_those_that_save_nothing_say_why() -> None:
+    model = toy_model()
+    found = calibrate(model, loops=3, amount=AMOUNT, max_increase=0.5)
+    assert [row.name for row in found.rules] == [name_of(rule) for rule in usual_rules(model)]
+    assert [row.loops for row in found.fixed] == [1, 2, 3]
+    assert found.fixed[-1].increase == 0
+    for row in found.rules:
+        assert bool(row.note) == (row.saved <= 0.01 or not row.words)
+    assert 1 <= found.oracle <= 3
+
+
+def test_time_and_loops_saved_are_those_of_the_loops() -> None:
+    """One loop of a model without anything outside of it saves two thirds of three."""
+    readings = read_ways(toy_model(), [Way(1), Way(2), Way(3)], AMOUNT)
+    for reading, seconds in zip(readings.ways, (1.5, 2.5, 3.5), strict=True):
+        reading.seconds = [seconds] * len(reading.seconds)
+    oracle = [torch.full_like(depth, 2) for depth in readings.ways[0].depths]
+    names = [(str(n), list[str]()) for n in (1, 2, 3)]
+    rows = rows_of(readings, names, 3, "nats_per_bit", oracle)
+    assert [row.saved for row in rows] == pytest.approx([2 / 3, 1 / 3, 0])
+    assert [row.seconds for row in rows] == pytest.approx([1.5 / 3.5, 2.5 / 3.5, 1])
+    assert [row.distance for row in rows] == [1, 0, 1]
+
+
+class Continuous(Toy):
+    """A toy that predicts a number, of which nothing is the second most likely."""
+
+    def predict(self, z: Tensor) -> Any:
+        return Normal(self.head(z)[..., 0], 1.0)
+
+
+def test_a_rule_that_cannot_work_here_says_so_in_its_row() -> None:
+    found = calibrate(toy_model(adapter=Continuous), loops=3, amount=AMOUNT, max_increase=0.5)
+    (margin,) = [row for row in found.rules if row.name == "confidence"]
+    assert "needs categories and this domain predicts Normal" in margin.note
+    assert (margin.loops, margin.increase) == (3, 0)
+
+
+def test_what_was_chosen_is_what_calibrated_stands_for(run: RunFolder) -> None:
+    found = calibrate_run(run, [FixedPoint()], loops=4, max_increase=0.9)
+    assert Calibration.load(run.path).rules == found.rules
+    if not found.chosen:
+        with pytest.raises(ValueError, match="no rule saved anything .* --max-increase 2%"):
+            read_halting(["halting=calibrated"], run.path)
+        found.chosen = {"halting": "fixed_point", "tolerance": 0.25}
+        found.save(run.path)
+    rule, others = read_halting(["halting=calibrated", "length=3"], run.path)
+    assert isinstance(rule, FixedPoint)
+    assert rule.tolerance == found.chosen["tolerance"]
+    assert others == ["length=3"]
+    with pytest.raises(ValueError, match="has the settings that were found, got halting.tolerance"):
+        read_halting(["halting=calibrated", "halting.tolerance=1"], run.path)
+
+
+def test_a_run_that_is_not_calibrated_says_what_comes_first(run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`loopverse calibrate .*` comes first"):
+        read_halting(["halting=calibrated"], run.path)
+    (run.path / "calibration.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"calibration.json is damaged .* `loopverse calibrate"):
+        read_halting(["halting=calibrated"], run.path)
+    with pytest.raises(ValueError, match=r"calibration.json is damaged .* `loopverse calibrate"):
+        Calibration.load(run.path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loops": 1}, "expected at least 2 loops, of which some can be saved, got 1"),
+        ({"max_increase": 0}, "above 0 and below 1"),
+        ({"amount": Amount(batch_size=8, max_batches=1)}, "at least 2 batches"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        calibrate(toy_model(), **{"loops": 3, "amount": AMOUNT, **arguments})
+
+
+def test_a_rule_is_named_with_what_is_not_usual_about_it() -> None:
+    assert name_of(FixedPoint(tolerance=0.2)) == "fixed_point"
+    assert name_of(FixedPoint(tolerance=0.2, norm="inf")) == 'fixed_point norm="inf"'
+    assert name_of(Scheduled()) == "Scheduled"
+    assert halting_words(FixedPoint(tolerance=0.2)) == [
+        "halting=fixed_point",
+        "halting.tolerance=0.2",
+    ]
