@@ -117,7 +117,7 @@ class Tally:
 
     def __init__(self, model: LoopedModel) -> None:
         self._model = model
-        self._total = _metrics(model)
+        self._total = fresh_metrics(model)
         self.values: list[float] = []
         self.weights: list[float] = []
         self.loops: list[float] = []
@@ -126,7 +126,7 @@ class Tally:
     def add(self, measured: Measured) -> None:
         """Count one batch."""
         adapter, outcome = self._model.adapter, measured.outcome
-        alone = _metrics(self._model)
+        alone = fresh_metrics(self._model)
         for metrics in (self._total, alone):
             adapter.measure(metrics, outcome, measured.batch)
         self.values.append(float(alone[adapter.metric].compute()))
@@ -223,7 +223,8 @@ def _loops(loops: Estimate) -> Cell:
     return loops if loops.margin else loops.value
 
 
-def _metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
+def fresh_metrics(model: LoopedModel) -> dict[str, torchmetrics.Metric]:
+    """The domain's metrics, on the model's device, for this process alone."""
     device = next(model.parameters()).device
     metrics = {name: metric.to(device) for name, metric in model.adapter.metrics().items()}
     for metric in metrics.values():
