@@ -66,6 +66,7 @@ from loopverse.depth.schedule import (
     Uniform,
 )
 from loopverse.depth.solve import Solution, solve
+from loopverse.depth.staggered import Staggered
 
 __all__ = [
     "RULES",
@@ -115,6 +116,7 @@ __all__ = [
     "Ramp",
     "SecondOrder",
     "Solution",
+    "Staggered",
     "Step",
     "Table",
     "TokenChoice",

@@ -78,7 +78,7 @@ class Attention(nn.Module):
         Not where queries and keys have parameters of their own: those must get their zero gradient.
         """
         learned = self.q_bias is not None or isinstance(self.q_norm, RMSNorm)
-        alone = context.cache is None and context.own is None
+        alone = context.cache is None and context.own is None and context.at is None
         return length == 1 and alone and not learned
 
     def _to_every_head(self, v: Float[Tensor, "b t n"]) -> Float[Tensor, "b t d"]:

@@ -1,6 +1,8 @@
 """Keys and values that outlive a call: one slot per layer and loop."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,8 +10,10 @@ from torch import Tensor
 
 from loopverse.nn.packing import Packing
 
-Slot = tuple[int, int]
-"""A layer, counted through prelude, loop and coda, and the loop it ran in (0 outside the loop)."""
+Slot = tuple[int, Any]
+"""A layer, counted through prelude, loop and coda, and the loop it ran in (0 outside the loop).
+
+Where each unit is in a loop of its own, those loops, `[n]`."""
 
 
 @dataclass
@@ -65,6 +69,30 @@ class KVCache:
     def past(self) -> Bool[Tensor, "b p"] | int:
         """Which cached positions are not padding; just their number while none is padding."""
         return self.length if self._present is None else self._present[:, : self.length]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the keys and values are."""
+        return next(iter(self._keys.values())).device
+
+    def lengths(self, batch: int) -> Int[Tensor, " b"]:
+        """How many cached positions of each row are not padding.
+
+        Raises:
+            ValueError: the cache holds another number of rows.
+        """
+        known = next(iter(self._keys.values())).shape[1] if self._keys else 0
+        if known != batch:
+            raise ValueError(f"the cache holds {known} rows, got {batch}: name one for each")
+        past = self.past
+        if isinstance(past, int):
+            return torch.full((batch,), past, device=self.device)
+        return past.sum(dim=1)
+
+    def layers(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each layer with its keys and values, `[loops b h p c]`, `p` the cached positions or more."""
+        for layer, keys in self._keys.items():
+            yield layer, keys, self._values[layer]
 
     def begin(self, looped: range = range(0), loops: int = 1, kv: str = "copy") -> None:
         """A call begins; what one before it wrote and did not commit is forgotten.

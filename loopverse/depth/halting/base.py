@@ -14,7 +14,8 @@ class Active:
     """The units that a step computes: whole rows, or units of rows side by side.
 
     Attributes:
-        rows: positions in the batch of the rows at hand, `[n]`, ascending; with `units`, of each of them.
+        rows: positions in the batch of the rows at hand, `[n]`, ascending unless each unit is in a loop of
+            its own; with `units`, of each of them.
         units: positions in their rows of the units at hand, `[N]`, whose state is `[1 N d]`; None: the
             rows are whole, and the state is `[n t d]`.
         halted: units of whole rows that have halted: what is computed of them does not count, and
@@ -68,6 +69,10 @@ class Halting:
     """Whether units stop independently of each other: any of them may then be shown alone, in any order."""
     competes: ClassVar[bool] = False
     """Whether the units of a sequence compete for loops, later ones too: not for causal models."""
+    mixes_loops: ClassVar[bool] = False
+    """Whether `update` takes units in different loops together, with their `i` as a tensor `[n 1]`. Others
+    are shown units of one loop at a time, which is slower where every unit is in a loop of its own. The
+    first loop of a unit is never mixed with others: there `i` is always the number 0."""
     damping = 0.0  # without a type, or a dataclass would take it for a setting of every rule
     """How much of the old state is kept in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
 
@@ -103,7 +108,7 @@ class Halting:
             memory: what the last call, or `begin`, returned.
             before: state before the loop, `[n t d]` for the `n` rows still in it.
             after: state after the loop, same shape; where the rule damps, after that.
-            i: index of the loop, from 0.
+            i: index of the loop, from 0; see `mixes_loops`.
             read: turns a state into the domain's predictive distribution `[n t]`.
             head: what `head()` built, trained.
 
@@ -119,6 +124,11 @@ class Halting:
 @dataclass
 class FixedDepth(Halting):
     """Never stops early: every unit gets the plan's depth."""
+
+
+def is_first(i: int | Tensor) -> bool:
+    """Whether the units at hand have run one loop."""
+    return isinstance(i, int) and i == 0
 
 
 def no_unit(z: Tensor) -> Tensor:

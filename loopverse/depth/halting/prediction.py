@@ -15,7 +15,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from loopverse.depth.halting.base import Halting, Memory, Read, no_unit
+from loopverse.depth.halting.base import Halting, Memory, Read, is_first, no_unit
 
 
 @dataclass
@@ -36,6 +36,7 @@ class PredictionKL(Halting):
     tolerance: float = 5e-4
     max_entropy: float | None = None
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     reads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -48,7 +49,7 @@ class PredictionKL(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -57,7 +58,7 @@ class PredictionKL(Halting):
         tensors = _tensors(now, after.shape[:2])  # first: distributions compute more when asked
         known = memory.keys() == tensors.keys() != set()
         earlier = _made_of(now, memory) if known else None
-        if i == 0:
+        if is_first(i):
             return tensors, no_unit(after)
         moved = _divergence(now, read(before) if earlier is None else earlier, after)
         stops = moved < self.tolerance
@@ -85,6 +86,7 @@ class Confidence(Halting):
     threshold: float = 0.9
     measure: str = "margin"
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     reads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class Confidence(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:

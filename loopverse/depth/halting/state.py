@@ -30,6 +30,7 @@ class FixedPoint(Halting):
     per: str = "unit"
     damping: float = 0.0
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.tolerance <= 0:
@@ -53,7 +54,7 @@ class FixedPoint(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -88,6 +89,7 @@ class SecondOrder(Halting):
     relative: bool = True
     patience: int = 2
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.tolerance <= 0:
@@ -106,7 +108,7 @@ class SecondOrder(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
