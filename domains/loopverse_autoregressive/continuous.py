@@ -34,21 +34,42 @@ class PlacesReader:
         room: int,
     ) -> None:
         self._embed, self._think, self._predict = embed, think, predict
-        self._places = Places(count, room)
+        self._count, self._places = count, Places(count, room)
+        self._read: deque[tuple[KVCache, int, Tensor]] = deque()  # prompts that wait for a place
         self.free = list(range(count))
 
     @torch.no_grad()
     def begin(
         self, prompts: Sequence[Int[Tensor, " _"]], padding: int
     ) -> tuple[list[int], Float[Tensor, "n vocab"]]:
-        """Read prompts into free places, and return those and what may come next there."""
-        places, self.free = self.free[: len(prompts)], self.free[len(prompts) :]
+        """Give free places to the first of some prompts, and return those and what may come next there.
+
+        Args:
+            prompts: all that have not begun, in their order. As many as there are places are read at
+                once, which is cheaper than one by one; those for which there is none yet wait.
+            padding: the token to fill up with.
+        """
+        if not self._read:
+            self._read.extend(self._prompts(prompts[: self._count], padding))
+        places = self.free[: len(self._read)]
+        self.free = self.free[len(places) :]
+        scores = []
+        for place in places:
+            cache, row, score = self._read.popleft()
+            self._places.admit(place, cache, row)
+            scores.append(score)
+        return places, torch.stack(scores)
+
+    def _prompts(
+        self, prompts: Sequence[Tensor], padding: int
+    ) -> Iterator[tuple[KVCache, int, Tensor]]:
+        """For each prompt its keys and values, a row of a cache, and the scores of its next token."""
         tokens, present = padded(prompts, padding)
         attend = Attend(causal=True, padding=None if bool(present.all()) else present)
         cache = KVCache()
         thought = self._think(CoreInput(self._embed(tokens), attend, cache=cache))
-        self._places.admit(torch.tensor(places), cache)
-        return places, self._predict(thought.z[:, -1:]).logits[:, 0]
+        scores = self._predict(thought.z[:, -1:]).logits[:, 0]
+        yield from ((cache, row, score) for row, score in enumerate(scores))
 
     @torch.no_grad()
     def read(
@@ -102,9 +123,8 @@ def generate_in_places(
     going_on: dict[int, int] = {}  # the token to be read next in each place that is not under way
     while waiting or who:
         if waiting and reader.free:
-            begin = [waiting.popleft() for _ in range(min(len(reader.free), len(waiting)))]
-            places, scores = reader.begin([prompts[text] for text in begin], tokenizer.padding)
-            who.update(zip(places, begin, strict=True))
+            places, scores = reader.begin([prompts[text] for text in waiting], tokenizer.padding)
+            who.update((place, waiting.popleft()) for place in places)
         else:
             tokens = torch.tensor(list(going_on.values()), dtype=torch.long)
             places, scores = reader.read(list(going_on), tokens.to(prompts[0].device))

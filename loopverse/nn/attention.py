@@ -59,6 +59,8 @@ class Attention(nn.Module):
             q, k = q + self.q_bias.to(q.dtype), k + self.k_bias.to(k.dtype)
         q = rotate(self.q_norm(q), context.cos, context.sin)
         k = rotate(self.k_norm(k), context.cos, context.sin)
+        if context.at is not None:
+            return context.at.read(slot, q, k, v)
         k, v = context.keys(slot, k, v)
         if context.packing is not None:
             return context.packing.read(q, k, v, context.mask, context.causal)

@@ -75,19 +75,9 @@ class KVCache:
         """Where the keys and values are."""
         return next(iter(self._keys.values())).device
 
-    def lengths(self, batch: int) -> Int[Tensor, " b"]:
-        """How many cached positions of each row are not padding.
-
-        Raises:
-            ValueError: the cache holds another number of rows.
-        """
-        known = next(iter(self._keys.values())).shape[1] if self._keys else 0
-        if known != batch:
-            raise ValueError(f"the cache holds {known} rows, got {batch}: name one for each")
-        past = self.past
-        if isinstance(past, int):
-            return torch.full((batch,), past, device=self.device)
-        return past.sum(dim=1)
+    def count(self, row: int) -> int:
+        """How many cached positions of a row are not padding."""
+        return self.length if self._present is None else int(self._present[row].sum())
 
     def layers(self) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Each layer with its keys and values, `[loops b h p c]`, `p` the cached positions or more."""

@@ -77,8 +77,6 @@ class Context:
             `[n h s c]` each, for the rows at hand.
         """
         layer, loop = slot
-        if self.at is not None:
-            return self.at.keys(slot, k, v)
         if self.of_the_past:
             assert self.cache is not None
             assert self.packing is not None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from loopverse.depth import Staggered
 from loopverse.nn.cache import KVCache, Slot
@@ -37,34 +38,33 @@ class Places:
         self.lengths = torch.zeros(count, dtype=torch.long)
         self.kv = "copy"
         self._stores: dict[int, Tensor] = {}  # by layer, [count loops room 2 h c]
+        self._views: dict[int, list[tuple[Tensor, Tensor]]] = {}
         self._units: dict[str, Tensor] = {}  # what those under way read, [count ...]
 
-    def admit(self, rows: Int[Tensor, " n"], cache: KVCache) -> None:
-        """Take over what was read: the n-th text of a cache gets the n-th of these places.
+    def admit(self, place: int, cache: KVCache, row: int = 0) -> None:
+        """Take over a text that was read: a row of a cache gets this place.
 
         Raises:
-            ValueError: a text under way in such a place, one that is too long, or a cache of another
-                depth or number of texts.
+            ValueError: a text under way in this place, one that is too long, or one that was read with
+                another number of loops than the others.
         """
-        rows = rows.to(cache.device)
-        self.lengths = self.lengths.to(rows.device)
-        if bool(torch.isin(rows, self.roster.rows.to(rows.device)).any()):
-            raise ValueError("a text is still under way in one of these places: admit to free ones")
-        lengths = cache.lengths(len(rows))
-        if int(lengths.max()) > self.room:
+        if place in self.roster.rows.tolist():
             raise ValueError(
-                f"a text of {int(lengths.max())} positions does not fit in places of {self.room}: "
+                f"a text is under way in place {place}: admit to a place where none is"
+            )
+        self.lengths = self.lengths.to(cache.device)
+        length = cache.count(row)
+        if length > self.room:
+            raise ValueError(
+                f"a text of {length} positions does not fit in places of {self.room}: "
                 "make them with more room"
             )
+        part = slice(cache.length - length, cache.length)
         for layer, keys, values in cache.layers():  # [loops n h p c]
             store = self._store(layer, keys)
-            for row, place, length in zip(
-                range(len(rows)), rows.tolist(), lengths.tolist(), strict=True
-            ):
-                part = slice(cache.length - length, cache.length)
-                for number, new in enumerate((keys, values)):
-                    store[place, :, :length, number] = new[:, row, :, part].transpose(1, 2)
-        self.lengths[rows] = lengths
+            for number, new in enumerate((keys, values)):
+                store[place, :, :length, number] = new[:, row, :, part].transpose(1, 2)
+        self.lengths[place] = length
 
     def begin(self, loops: int, kv: str, looped: range) -> None:
         """A call begins that may go so deep.
@@ -116,18 +116,28 @@ class Places:
                 store[rows[unit], loop, at[unit]] = last[unit]
         self.lengths[rows] += 1
 
-    def write(
-        self, slot: Slot, at: "At", keys: Tensor, values: Tensor
-    ) -> tuple[Float[Tensor, "n h s c"], Float[Tensor, "n h s c"]]:
-        """Put new keys and values `[n h 1 c]` where they belong, and return all of those texts."""
+    def write(self, slot: Slot, at: "At", keys: Tensor, values: Tensor) -> Int[Tensor, " n"]:
+        """Put new keys and values `[n h 1 c]` where they belong; returns which of `texts` that is."""
         layer, loop = slot
         store = self._stores[layer]
-        if self.kv == "last":
-            loop = 0
-        index = at.rows * store.shape[1] + loop
+        index = at.rows * store.shape[1] + (0 if self.kv == "last" else loop)
         flat = store.flatten(0, 1)
         flat[index, at.positions] = torch.stack([keys[:, :, 0], values[:, :, 0]], 1)
-        found = flat[:, : at.reach].index_select(0, index)  # [n s 2 h c]
+        return index
+
+    def texts(self, layer: int) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of a layer, `[1 h room c]`, by place and then by loop."""
+        if layer not in self._views:
+            parts = self._stores[layer].flatten(0, 1).permute(0, 2, 3, 1, 4).unsqueeze(2)
+            self._views[layer] = [(text[0], text[1]) for text in parts.unbind(0)]
+        return self._views[layer]
+
+    def gathered(
+        self, layer: int, index: Int[Tensor, " n"], reach: int
+    ) -> tuple[Float[Tensor, "n h s c"], Float[Tensor, "n h s c"]]:
+        """A copy of some of `texts`, side by side, as far as the longest of them reaches."""
+        flat = self._stores[layer].flatten(0, 1)
+        found = flat[:, :reach].index_select(0, index)  # [n s 2 h c]
         k, v = found.permute(2, 0, 3, 1, 4).unbind(0)
         return k, v
 
@@ -160,21 +170,45 @@ class At:
     positions: Int[Tensor, " n"]
 
     def __post_init__(self) -> None:
-        self.reach = int(self.positions.max()) + 1 if len(self.rows) else 0
+        self._ends = [position + 1 for position in self.positions.tolist()]
+        self.reach = max(self._ends, default=0)
         if self.reach > self.places.room:
             raise ValueError(
                 f"a text of {self.reach} positions does not fit in places of {self.places.room}: "
                 "make them with more room"
             )
 
-    def keys(self, slot: Slot, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All keys and values of these texts, given those of their next units."""
-        return self.places.write(slot, self, keys, values)
+    def read(
+        self,
+        slot: Slot,
+        q: Float[Tensor, "n h 1 c"],
+        k: Float[Tensor, "n g 1 c"],
+        v: Float[Tensor, "n g 1 c"],
+    ) -> Float[Tensor, "n 1 d"]:
+        """What the heads of each unit read in its own text, side by side; keys and values are kept.
 
-    def mask(self, dtype: torch.dtype) -> Float[Tensor, "n 1 1 s"] | None:
+        On the CPU text by text: the kernel then reads keys where they are and no further than the text
+        goes, which is faster than to copy them side by side. Elsewhere a launch for each would be slower.
+        """
+        index, grouped = self.places.write(slot, self, k, v), q.shape[1] != k.shape[1]
+        if q.device.type == "cpu":
+            texts = self.places.texts(slot[0])
+            read = torch.cat(
+                [
+                    F.scaled_dot_product_attention(
+                        query, *(part[:, :, :end] for part in texts[text]), enable_gqa=grouped
+                    )
+                    for query, text, end in zip(q.split(1), index.tolist(), self._ends, strict=True)
+                ]
+            )
+        else:
+            keys, values = self.places.gathered(slot[0], index, self.reach)
+            mask = self._mask(q.dtype)
+            read = F.scaled_dot_product_attention(q, keys, values, mask, enable_gqa=grouped)
+        return read.transpose(1, 2).flatten(2)
+
+    def _mask(self, dtype: torch.dtype) -> Float[Tensor, "n 1 1 s"]:
         """What to add to the logits: a text reads no further than its own length."""
-        if len(self.rows) == 1:
-            return None
         beyond = torch.arange(self.reach, device=self.rows.device) > self.positions[:, None]
         mask = torch.zeros(beyond.shape, dtype=dtype, device=beyond.device)
         return mask.masked_fill_(beyond, float("-inf"))[:, None, None]

@@ -111,8 +111,7 @@ class _AtHand:
             cos, sin = places.kept("cos", rows), places.kept("sin", rows)
             assert cos is not None
             assert sin is not None
-            mask = at.mask(cos.dtype)
-            context = Context(cos, sin, True, mask, places.kept("cond", rows), at=at)
+            context = Context(cos, sin, True, cond=places.kept("cond", rows), at=at)
             e = places.kept("e", rows)
             self._active, self._part = active, (cos if e is None else e, context)
         return self._part

@@ -119,7 +119,7 @@ class Work:
                 if who[place] < 0 and waiting:
                     number = who[place] = waiting.popleft()
                     cache, first = self.prompt(core, rule, self.texts[number])
-                    places.admit(torch.tensor([place]), cache)
+                    places.admit(place, cache)
                     reads[number].append(first)
                     ready.append(place)
             read_so_far = [places.lengths[place].item() for place in ready]
