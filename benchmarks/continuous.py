@@ -40,6 +40,11 @@ from loopverse_autoregressive import (
     generate_in_places,
 )
 
+RULES: dict[str, Halting] = {
+    "fixed_point": FixedPoint(0.25),
+    "prediction_kl": PredictionKL(1e-4),
+    "fixed_depth": FixedDepth(),
+}
 CORE = ["core.width=256", "core.num_heads=4"]
 
 
@@ -144,10 +149,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prompts", type=int, default=64)
-    parser.add_argument("--places", type=int, nargs="+", default=[32])
+    parser.add_argument("--places", type=int, nargs="+", default=[32, 64])
     parser.add_argument("--length", type=int, default=48)
     parser.add_argument("--loops", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    names = ["scripted", *RULES]
+    parser.add_argument("--rules", nargs="+", choices=names, default=names)
     parser.add_argument("--no-equal", dest="equal", action="store_false")
     parser.add_argument("words", nargs="*", default=CORE, help="settings of the core")
     options = parser.parse_args()
@@ -165,13 +172,9 @@ def main() -> None:
         "| rule | places | mean depth | in step, s | in places, s | theoretical, s | in step / theoretical "
         "| in places / theoretical | equal |\n|---|---|---|---|---|---|---|---|---|"
     )
-    rules: dict[str, Halting] = {
-        "scripted": Scripted(options.loops),
-        "fixed_point": FixedPoint(0.1),
-        "prediction_kl": PredictionKL(1e-3),
-        "fixed_depth": FixedDepth(),
-    }
-    for name, rule in rules.items():
+    rules = RULES | {"scripted": Scripted(options.loops)}
+    for name in options.rules:
+        rule = rules[name]
         for places in options.places:
             settings = SampleSettings(length=options.length, temperature=1.0)
             work = Work(model, prompts, settings, options.loops, places)

@@ -15,7 +15,7 @@ class AutoregressiveSampling(SampleSettings):
             0: all prompts in step, token by token, each token as deep as the deepest of them.
     """
 
-    places: int = 32
+    places: int = 64
 
     def __post_init__(self) -> None:
         super().__post_init__()

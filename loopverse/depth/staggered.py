@@ -123,18 +123,26 @@ class Staggered(Roster):
         rule, head = self._plan.halting, self._plan.head
         order, memories, stops = [], [], []
         for units, i, memory in self._groups():
-            active = Active(self.rows[units])
+            some = len(units) < len(self.rows)
+            active = Active(self.rows[units]) if some else self.active
             look = None if read is None else lambda z, active=active: read(z, active)
-            memory, stop = rule.update(memory, before[units], after[units], i, look, head)
+            states = (before[units], after[units]) if some else (before, after)
+            memory, stop = rule.update(memory, *states, i, look, head)
             order.append(units)
             memories.append(memory)
             stops.append(stop[:, 0])
-        back = torch.cat(order).argsort()
+        if len(order) == 1:
+            self._memory = memories[0]
+            return stops[0]
         self._memory = {
-            name: torch.cat([memory[name] for memory in memories]).index_select(0, back)
-            for name in memories[0]
+            name: torch.cat([memory[name] for memory in memories]) for name in memories[0]
         }
-        return torch.cat(stops).index_select(0, back)
+        fired = torch.cat(stops)
+        if rule.mixes_loops:  # they came in order
+            return fired
+        back = torch.cat(order).argsort()
+        self._memory = _taken(self._memory, back)
+        return fired.index_select(0, back)
 
     def _groups(self) -> Iterator[tuple[Tensor, int, Memory]]:
         """The units that a rule is shown together: which, in which loop, what it remembers of them."""
@@ -142,8 +150,8 @@ class Staggered(Roster):
         numbers = torch.arange(len(self._loops), device=self._loops.device)
         old = numbers[: len(numbers) - self._num_new]
         if len(old) and self._plan.halting.mixes_loops:
-            loops = cast(int, self._loops[old, None])  # such a rule takes a tensor too
-            yield old, loops, self._memory
+            loops = self._loops[: len(old), None]
+            yield old, cast(int, loops), self._memory  # such a rule takes a tensor too
         elif len(old):
             for i in self._loops[old].unique().tolist():
                 units = old[self._loops[old] == i]

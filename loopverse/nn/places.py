@@ -116,14 +116,16 @@ class Places:
                 store[rows[unit], loop, at[unit]] = last[unit]
         self.lengths[rows] += 1
 
-    def write(self, slot: Slot, at: "At", keys: Tensor, values: Tensor) -> Int[Tensor, " n"]:
-        """Put new keys and values `[n h 1 c]` where they belong; returns which of `texts` that is."""
-        layer, loop = slot
-        store = self._stores[layer]
-        index = at.rows * store.shape[1] + (0 if self.kv == "last" else loop)
-        flat = store.flatten(0, 1)
-        flat[index, at.positions] = torch.stack([keys[:, :, 0], values[:, :, 0]], 1)
-        return index
+    def num_loops(self, layer: int) -> int:
+        """For how many loops a layer has keys and values."""
+        return self._stores[layer].shape[1]
+
+    def write(
+        self, layer: int, index: Int[Tensor, " n"], at: "At", keys: Tensor, values: Tensor
+    ) -> None:
+        """Put new keys and values `[n h 1 c]` where they belong."""
+        flat = self._stores[layer].flatten(0, 1)
+        flat.index_put_((index, at.positions), torch.stack([keys[:, :, 0], values[:, :, 0]], 1))
 
     def texts(self, layer: int) -> list[tuple[Tensor, Tensor]]:
         """Keys and values of a layer, `[1 h room c]`, by place and then by loop."""
@@ -172,6 +174,8 @@ class At:
     def __post_init__(self) -> None:
         self._ends = [position + 1 for position in self.positions.tolist()]
         self.reach = max(self._ends, default=0)
+        self._known, self._loop = (0, 0), None  # what the next two are of
+        self._index, self._which = self.rows, list[int]()
         if self.reach > self.places.room:
             raise ValueError(
                 f"a text of {self.reach} positions does not fit in places of {self.places.room}: "
@@ -190,19 +194,28 @@ class At:
         On the CPU text by text: the kernel then reads keys where they are and no further than the text
         goes, which is faster than to copy them side by side. Elsewhere a launch for each would be slower.
         """
-        index, grouped = self.places.write(slot, self, k, v), q.shape[1] != k.shape[1]
+        places, (layer, loop), grouped = self.places, slot, q.shape[1] != k.shape[1]
+        looped = places.num_loops(layer)
+        if self._known != (looped, id(loop)):  # the same for all looped layers
+            self._index = self.rows * looped + (0 if places.kv == "last" else loop)
+            self._known, self._loop = (looped, id(loop)), loop  # held, so that its id stays its own
+            self._which = self._index.tolist()
+        places.write(layer, self._index, self, k, v)
         if q.device.type == "cpu":
-            texts = self.places.texts(slot[0])
-            read = torch.cat(
-                [
-                    F.scaled_dot_product_attention(
-                        query, *(part[:, :, :end] for part in texts[text]), enable_gqa=grouped
-                    )
-                    for query, text, end in zip(q.split(1), index.tolist(), self._ends, strict=True)
-                ]
-            )
+            texts = places.texts(layer)
+            queries = q.unsqueeze(1).unbind(0)
+            reads = [
+                F.scaled_dot_product_attention(
+                    query,
+                    texts[text][0].narrow(2, 0, end),
+                    texts[text][1].narrow(2, 0, end),
+                    enable_gqa=grouped,
+                )
+                for query, text, end in zip(queries, self._which, self._ends, strict=True)
+            ]
+            read = torch.cat(reads) if len(reads) > 1 else reads[0]
         else:
-            keys, values = self.places.gathered(slot[0], index, self.reach)
+            keys, values = places.gathered(layer, self._index, self.reach)
             mask = self._mask(q.dtype)
             read = F.scaled_dot_product_attention(q, keys, values, mask, enable_gqa=grouped)
         return read.transpose(1, 2).flatten(2)
