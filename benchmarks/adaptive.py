@@ -5,7 +5,7 @@ speed-up is `T(n) / (outside + mean loops x one loop)`, with the time of one loo
 the loop from the same core at 1 and at `n` loops without a rule. In turns; medians of processor time.
 
 Generation begins after the prompts. Without a rule it is in step, in full batches of so many rows; with
-one it is in places, of which there are as many.
+one it is in places, of which there are as many, and a single row is read by itself.
 
     OMP_NUM_THREADS=1 python benchmarks/adaptive.py
     OMP_NUM_THREADS=2 python benchmarks/adaptive.py --cases rows units
@@ -167,7 +167,8 @@ class Told(Scripted):
 class Generation:
     """Texts that have been read up to a point are read on, unit by unit, so many of them at a time.
 
-    Without a table in step, one batch after another; with one in places.
+    Without a table in step, one batch after another; with one in places, but for a single text, which
+    waits for no other.
     """
 
     def __init__(self, core: RecurrentCore, x: Tensor, rows: int, kv: str) -> None:
@@ -180,13 +181,16 @@ class Generation:
             caches = self.read[loops] = [self._prompts(part, loops) for part in self._batches()]
         for cache in caches:  # of an earlier run
             cache.crop(PROMPT)
-        if table is not None:
+        if table is not None and self.rows > 1:
             self._in_places(loops, table, caches)
             return
-        for part, cache in zip(self._batches(), caches, strict=True):
+        for number, (part, cache) in enumerate(zip(self._batches(), caches, strict=True)):
             for unit in range(PROMPT, part.shape[1]):
                 inputs = CoreInput(part[:, unit : unit + 1], Attend(), cache=cache)
-                self.core(inputs, self._plan(loops), NOISE)
+                plan = self._plan(loops)
+                if table is not None:  # one row
+                    plan = _plan(loops, table[number, unit - PROMPT].view(1, 1), self.kv)
+                self.core(inputs, plan, NOISE)
 
     def _in_places(self, loops: int, table: Tensor, caches: list[KVCache]) -> None:
         places, rule = Places(self.rows, self.x.shape[1]), Told(table[:0], kv=self.kv)
