@@ -2,7 +2,10 @@
 
 A scripted rule says when each unit halts, so that no rule's own cost or quality enters. The theoretical
 speed-up is `T(n) / (outside + mean loops x one loop)`, with the time of one loop and of what is outside of
-the loop from the same core at 1 and at `n` loops without a rule. In turns; medians.
+the loop from the same core at 1 and at `n` loops without a rule. In turns; medians of processor time.
+
+Generation begins after the prompts. Without a rule it is in step, in full batches of so many rows; with
+one it is in places, of which there are as many, and a single row is read by itself.
 
     OMP_NUM_THREADS=1 python benchmarks/adaptive.py
     OMP_NUM_THREADS=2 python benchmarks/adaptive.py --cases rows units
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from loopverse.depth import LoopPlan
 from loopverse.depth.halting import FixedDepth, Halting
-from loopverse.nn import Attend, CoreInput, KVCache, PositionNoise, RecurrentCore
+from loopverse.nn import Attend, CoreInput, KVCache, Places, PositionNoise, RecurrentCore
 from loopverse.training import build_model
 from loopverse.training.compose import compose
 
@@ -91,10 +94,10 @@ def _line(case: Case, repeats: int) -> str:
     taken: list[list[float]] = [[] for _ in ways]
     for repeat in range(repeats + 1):
         for way, seconds in zip(ways, taken, strict=True):
-            began = time.perf_counter()
+            began = time.process_time()
             case.run(*way)
             if repeat:
-                seconds.append(time.perf_counter() - began)
+                seconds.append(time.process_time() - began)
     whole, one, exits, idle = (statistics.median(seconds) for seconds in taken)
     loop = (whole - one) / (case.deepest - 1)
     mean = float(case.table.clamp(max=case.deepest).float().mean())
@@ -148,18 +151,79 @@ def _units(kv: str) -> Iterator[Case]:
 def _generation(kv: str) -> Iterator[Case]:
     core, steps, loops = _core(), 48, 8
     for rows in (1, 8, 32):
-        x = torch.randn(rows, PROMPT + steps, core.config.width)
-        table = torch.randint(1, loops + 1, (rows, steps))
+        x = torch.randn(4 * rows, PROMPT + steps, core.config.width)
+        table = torch.randint(1, loops + 1, (len(x), steps))
+        run = Generation(core, x, rows, kv).run
+        yield Case(f"generation, {rows} of {len(x)} texts at a time, uniform", table, loops, run)
 
-        def run(loops: int, table: Tensor | None, x: Tensor = x) -> None:
-            cache = KVCache()
-            core(CoreInput(x[:, :PROMPT], Attend(), cache=cache), LoopPlan(loops), NOISE)
-            for step in range(steps):
-                now = slice(PROMPT + step, PROMPT + step + 1)
-                part = None if table is None else table[:, step : step + 1]
-                core(CoreInput(x[:, now], Attend(), cache=cache), _plan(loops, part, kv), NOISE)
 
-        yield Case(f"generation, {rows} rows, exits uniform in 1 to 8", table, loops, run)
+@dataclass(eq=False)
+class Told(Scripted):
+    """The same, of units that join those under way: the table is of these."""
+
+    mixes_loops = True
+
+
+class Generation:
+    """Texts that have been read up to a point are read on, unit by unit, so many of them at a time.
+
+    Without a table in step, one batch after another; with one in places, but for a single text, which
+    waits for no other.
+    """
+
+    def __init__(self, core: RecurrentCore, x: Tensor, rows: int, kv: str) -> None:
+        self.core, self.x, self.rows, self.kv = core, x, rows, kv
+        self.read: dict[int, list[KVCache]] = {}  # by loops, one for each batch
+
+    def run(self, loops: int, table: Tensor | None) -> None:
+        caches = self.read.get(loops)
+        if caches is None:
+            caches = self.read[loops] = [self._prompts(part, loops) for part in self._batches()]
+        for cache in caches:  # of an earlier run
+            cache.crop(PROMPT)
+        if table is not None and self.rows > 1:
+            self._in_places(loops, table, caches)
+            return
+        for number, (part, cache) in enumerate(zip(self._batches(), caches, strict=True)):
+            for unit in range(PROMPT, part.shape[1]):
+                inputs = CoreInput(part[:, unit : unit + 1], Attend(), cache=cache)
+                plan = self._plan(loops)
+                if table is not None:  # one row
+                    plan = _plan(loops, table[number, unit - PROMPT].view(1, 1), self.kv)
+                self.core(inputs, plan, NOISE)
+
+    def _in_places(self, loops: int, table: Tensor, caches: list[KVCache]) -> None:
+        places, rule = Places(self.rows, self.x.shape[1]), Told(table[:0], kv=self.kv)
+        who, plan = [-1] * self.rows, LoopPlan(loops, halting=rule)
+        waiting, free, going_on = list(range(len(self.x)))[::-1], list(range(self.rows)), []
+        while waiting or going_on or len(places.roster.rows):
+            while free and waiting:
+                place, text = free.pop(), waiting.pop()
+                places.admit(place, caches[text // self.rows], text % self.rows)
+                who[place] = text
+                going_on.append(place)
+            rows, texts = torch.tensor(going_on), [who[place] for place in going_on]
+            units = places.lengths[rows] if going_on else rows.long()
+            rule.table = table[texts, units - PROMPT, None]
+            inputs = CoreInput(
+                self.x[texts, units][:, None], Attend(), places=places.at(rows.long())
+            )
+            done = self.core(inputs, plan, NOISE).result.rows
+            ended = places.lengths[done] == self.x.shape[1]
+            going_on = done[~ended].tolist()
+            free += done[ended].tolist()
+
+    def _prompts(self, part: Tensor, loops: int) -> KVCache:
+        cache = KVCache()
+        inputs = CoreInput(part[:, :PROMPT], Attend(), cache=cache)
+        self.core(inputs, self._plan(loops), NOISE)
+        return cache
+
+    def _plan(self, loops: int) -> LoopPlan:
+        return LoopPlan(loops, halting=FixedDepth(kv=self.kv))
+
+    def _batches(self) -> tuple[Tensor, ...]:
+        return self.x.split(self.rows)
 
 
 def _denoising(kv: str) -> Iterator[Case]:

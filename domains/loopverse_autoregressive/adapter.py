@@ -14,7 +14,9 @@ from torchmetrics.text import Perplexity
 from loopverse.domain import Outcome, Sample, SampleSettings, Think
 from loopverse.nn import Attend, CoreInput
 from loopverse.text import TextConfig, TextDomain, TokenDistribution
+from loopverse_autoregressive.continuous import PlacesReader, generate_in_places
 from loopverse_autoregressive.generation import CachedReader, generate
+from loopverse_autoregressive.settings import AutoregressiveSampling
 
 NOT_COUNTED = -100
 
@@ -32,6 +34,7 @@ class Autoregressive(TextDomain):
     """
 
     Config = AutoregressiveConfig
+    Sampling = AutoregressiveSampling
     config: AutoregressiveConfig
 
     def embed(self, batch: TensorDict) -> CoreInput:
@@ -68,17 +71,27 @@ class Autoregressive(TextDomain):
         """
         tokenizer, device = self.tokenizer, self.embedding.weight.device
         opening = torch.tensor([tokenizer.separator])
-        ids = [tokenizer.encode(prompt) if prompt else opening for prompt in prompts]
-        reader = CachedReader(self.embed_tokens, think, self.predict)
+        ids = [(tokenizer.encode(prompt) if prompt else opening).to(device) for prompt in prompts]
         streams = [tokenizer.stream() for _ in prompts]
-        for row, token in generate(
-            reader, [prompt.to(device) for prompt in ids], tokenizer, settings, self.config.context
-        ):
+        for row, token in self._continued(think, ids, AutoregressiveSampling.of(settings)):
             if text := streams[row].push(token):
                 yield Sample(row, text)
         for row, stream in enumerate(streams):
             if text := stream.finish():
                 yield Sample(row, text)
+
+    def _continued(
+        self, think: Think, prompts: list[Tensor], settings: AutoregressiveSampling
+    ) -> Iterator[tuple[int, int]]:
+        """Pairs of a prompt's number and its next token. A single prompt waits for no other."""
+        tokenizer, context = self.tokenizer, self.config.context
+        if settings.places == 0 or len(prompts) < 2:
+            reader = CachedReader(self.embed_tokens, think, self.predict)
+            return generate(reader, prompts, tokenizer, settings, context)
+        room = min(context, max(map(len, prompts)) + settings.length)
+        count = min(settings.places, len(prompts))
+        reader = PlacesReader(self.embed_tokens, think, self.predict, count, room)
+        return generate_in_places(reader, prompts, tokenizer, settings, context)
 
     def batch_of(self, texts: Sequence[str]) -> TensorDict:
         """Each text as a document of its own, from its first token on; that it ends is not asked.

@@ -10,7 +10,8 @@ from torch.distributions import Categorical
 
 from loopverse.domain import SampleSettings, Think
 from loopverse.nn import Attend, CoreInput, KVCache
-from loopverse.text import Draws, Tokenizer, choose
+from loopverse.text import Tokenizer
+from loopverse_autoregressive.drawing import Continuations, padded
 
 
 class Reader(ABC):
@@ -115,8 +116,8 @@ def generate(
 ) -> Iterator[tuple[int, int]]:
     """Pairs of a prompt's number and its next token, as they are drawn.
 
-    A text ends, each for itself, with `settings.length` tokens, at a separator (which is not
-    returned), or when it fills the context. What a text becomes does not depend on those beside it.
+    All texts are read in step: a token is there when the deepest of its step is. What a text becomes does
+    not depend on those beside it; see `Continuations` for when it ends.
 
     Args:
         reader: fresh.
@@ -129,49 +130,20 @@ def generate(
     Raises:
         ValueError: a prompt is longer than the context.
     """
-    numbers = list(range(len(prompts)) if rows is None else rows)
-    for number, prompt in zip(numbers, prompts, strict=True):
-        if len(prompt) > context:
-            raise ValueError(
-                f"prompt {number + 1} has {len(prompt)} tokens, the context is {context}: "
-                "shorten it, or train with a larger domain.context"
-            )
+    texts = Continuations(prompts, tokenizer, settings, context, rows)
     if not prompts:
         return
-    draws = Draws(settings.seed)
-    left = [min(settings.length, context - len(prompt) + 1) for prompt in prompts]
+    going = list(range(len(prompts)))
     device = prompts[0].device
-    tokens, present = _padded(prompts, tokenizer.padding)
-    while numbers:
-        scores = reader.read(tokens, present)
-        scores[:, tokenizer.padding] = -torch.inf
-        chosen = choose(
-            scores,
-            draws.uniform(torch.tensor(numbers), 1)[:, 0],
-            temperature=settings.temperature,
-            top_k=settings.top_k,
-            top_p=settings.top_p,
-        )
-        going = []
-        for index, token in enumerate(chosen.tolist()):
-            left[index] -= 1
-            if token != tokenizer.separator:
-                yield numbers[index], token
-                if left[index]:
-                    going.append(index)
-        if len(going) < len(numbers):
-            numbers, left = ([items[index] for index in going] for items in (numbers, left))
-            reader.keep(torch.tensor(going, dtype=torch.long, device=device))
-        tokens = chosen.to(device)[going, None]
+    tokens, present = padded(prompts, tokenizer.padding)
+    while going:
+        drawn = texts.draw(going, reader.read(tokens, present))
+        for text, (token, _) in zip(going, drawn, strict=True):
+            if token is not None:
+                yield texts.numbers[text], token
+        stay = [index for index, (_, more) in enumerate(drawn) if more]
+        if len(stay) < len(going):
+            going = [going[index] for index in stay]
+            reader.keep(torch.tensor(stay, dtype=torch.long, device=device))
+        tokens = torch.tensor([[drawn[index][0]] for index in stay], device=device)
         present = torch.ones_like(tokens, dtype=torch.bool)
-
-
-def _padded(prompts: Sequence[Tensor], padding: int) -> tuple[Tensor, Tensor]:
-    """Prompts of different lengths as one batch, padded on the left, and where they are."""
-    length = max(len(prompt) for prompt in prompts)
-    tokens = torch.full((len(prompts), length), padding, device=prompts[0].device)
-    present = torch.zeros_like(tokens, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        tokens[row, length - len(prompt) :] = prompt
-        present[row, length - len(prompt) :] = True
-    return tokens, present

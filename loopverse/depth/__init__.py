@@ -67,6 +67,7 @@ from loopverse.depth.schedule import (
     Uniform,
 )
 from loopverse.depth.solve import Solution, solve
+from loopverse.depth.staggered import Staggered
 
 __all__ = [
     "RULES",
@@ -117,6 +118,7 @@ __all__ = [
     "Ramp",
     "SecondOrder",
     "Solution",
+    "Staggered",
     "Step",
     "Table",
     "TokenChoice",

@@ -100,6 +100,7 @@ class LoopResult:
             largest depth. None when nothing could have fired.
         states: the state after every loop, when the plan asked for it.
         adjoint: what an implicit gradient knows of its own accuracy.
+        rows: of which rows these are, `[b]`; None: of all, in order.
     """
 
     z: Tensor
@@ -107,3 +108,4 @@ class LoopResult:
     converged: Tensor | None = None
     states: list[Tensor] | None = None
     adjoint: AdjointReport | None = None
+    rows: Tensor | None = None

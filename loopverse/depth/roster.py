@@ -11,10 +11,15 @@ class Roster:
     """Every row, in every loop: the fast path, the same graph as a hand-written loop."""
 
     active: Active | None = None
-    empty: bool = False
+    over: bool = False
+    """Whether there is nothing left to do in this call."""
 
     def __init__(self, z: Tensor, plan: LoopPlan) -> None:
         self._plan = plan
+
+    def loop(self, i: int) -> int | Tensor:
+        """Which loop the `i`-th of this call is; `[n]` where the units are in different ones."""
+        return i
 
     def enter(self, z: Tensor, i: int) -> Tensor:
         """The state of the rows in loop `i`, given that of the rows in the loop before."""
@@ -34,6 +39,10 @@ class Roster:
 
     def converged(self) -> Tensor | None:
         """Where a halting rule fired, `[b t]`."""
+        return None
+
+    def who(self) -> Tensor | None:
+        """Of which rows the final state is, `[b]`; None: of all, in order."""
         return None
 
 
@@ -141,7 +150,7 @@ class LeavingRoster(Roster):
         self._leave(*(x.index_select(0, gone).flatten(0, 1) for x in self._at_hand(z)))
         self._memory = {name: x.index_select(0, stay) for name, x in self._memory.items()}
         self._units, self._loops, z = (x.index_select(0, stay) for x in self._at_hand(z))
-        self.empty = len(stay) == 0
+        self.over = len(stay) == 0
         return z
 
     def _pack(self, z: Tensor, halted: Tensor) -> Tensor:
@@ -154,7 +163,7 @@ class LeavingRoster(Roster):
         }
         units, loops, z = (x.index_select(0, stay) for x in flat)
         self._units, self._loops = units[None], loops[None]
-        self._packed, self._any_halted, self.empty = True, False, len(stay) == 0
+        self._packed, self._any_halted, self.over = True, False, len(stay) == 0
         rows = units // self._shape[1]
         self.active = Active(
             rows,

@@ -20,6 +20,7 @@ from loopverse.nn.injection import (
     Scaled,
 )
 from loopverse.nn.norm import RMSNorm
+from loopverse.nn.places import At, Places
 from loopverse.nn.retrofit import loopify_core
 from loopverse.nn.reuse import reuse_weights
 from loopverse.nn.rotary import rotary_angles, rotate
@@ -36,6 +37,7 @@ from loopverse.nn.weights import Piece, WeightMap, load_weights
 
 __all__ = [
     "Add",
+    "At",
     "Attend",
     "Attention",
     "Block",
@@ -57,6 +59,7 @@ __all__ = [
     "Noise",
     "Normal",
     "Piece",
+    "Places",
     "PositionNoise",
     "RMSNorm",
     "RecurrentCore",

@@ -59,6 +59,8 @@ class Attention(nn.Module):
             q, k = q + self.q_bias.to(q.dtype), k + self.k_bias.to(k.dtype)
         q = rotate(self.q_norm(q), context.cos, context.sin)
         k = rotate(self.k_norm(k), context.cos, context.sin)
+        if context.at is not None:
+            return context.at.read(slot, q, k, v)
         k, v = context.keys(slot, k, v)
         if context.packing is not None:
             return context.packing.read(q, k, v, context.mask, context.causal)
@@ -78,7 +80,7 @@ class Attention(nn.Module):
         Not where queries and keys have parameters of their own: those must get their zero gradient.
         """
         learned = self.q_bias is not None or isinstance(self.q_norm, RMSNorm)
-        alone = context.cache is None and context.own is None
+        alone = context.cache is None and context.own is None and context.at is None
         return length == 1 and alone and not learned
 
     def _to_every_head(self, v: Float[Tensor, "b t n"]) -> Float[Tensor, "b t d"]:

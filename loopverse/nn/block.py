@@ -104,7 +104,12 @@ class Block(nn.Module):
         self.around_feed_forward = Sublayer(config, branch_scale)
 
     def forward(
-        self, h: Float[Tensor, "b t d"], context: Context, residual: Residual, layer: int, loop: int
+        self,
+        h: Float[Tensor, "b t d"],
+        context: Context,
+        residual: Residual,
+        layer: int,
+        loop: int | Tensor,
     ) -> Float[Tensor, "b t d"]:
         h = self.around_attention(
             h, lambda x: self.attention(x, context, (layer, loop)), residual, context
@@ -123,7 +128,11 @@ class Stack(nn.Module):
         self.first_layer = first_layer
 
     def forward(
-        self, h: Float[Tensor, "b t d"], context: Context, residual: Residual = add, loop: int = 0
+        self,
+        h: Float[Tensor, "b t d"],
+        context: Context,
+        residual: Residual = add,
+        loop: int | Tensor = 0,
     ) -> Float[Tensor, "b t d"]:
         for offset, block in enumerate(self.blocks):
             h = block(h, context, residual, self.first_layer + offset, loop)

@@ -13,8 +13,8 @@ from loopverse.nn.context import Context
 from loopverse.nn.contractive import ContractiveStack, Rescaled
 from loopverse.nn.norm import RMSNorm
 
-Loop = Callable[[Tensor, Tensor, Context, int], Tensor]
-"""One loop, ready to run: `(z, e, context, loop) -> z`."""
+Loop = Callable[[Tensor, Tensor, Context, int | Tensor], Tensor]
+"""One loop, ready to run: `(z, e, context, loop) -> z`; `loop` is `[n]` where rows are in different ones."""
 
 
 class LoopBody(nn.Module):
@@ -29,7 +29,11 @@ class LoopBody(nn.Module):
         self.norm = RMSNorm(config.width) if every else nn.Identity()
 
     def forward(
-        self, z: Float[Tensor, "b t d"], e: Float[Tensor, "b t d"], context: Context, loop: int = 0
+        self,
+        z: Float[Tensor, "b t d"],
+        e: Float[Tensor, "b t d"],
+        context: Context,
+        loop: int | Tensor = 0,
     ) -> Float[Tensor, "b t d"]:
         h = self.injection.read(z, e)
         h = self.layers(h, context, self.injection.residual, loop)
@@ -60,7 +64,7 @@ class ContractiveBody(nn.Module):
         z: Float[Tensor, "b t d"],
         e: Float[Tensor, "b t d"],
         context: Context,
-        loop: int = 0,
+        loop: int | Tensor = 0,
         weights: list[Rescaled] | None = None,
     ) -> Float[Tensor, "b t d"]:
         h = self.layers(self.injection.read(z, e), context, weights or self.layers.rescaled(), loop)

@@ -1,6 +1,8 @@
 """Keys and values that outlive a call: one slot per layer and loop."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,8 +10,10 @@ from torch import Tensor
 
 from loopverse.nn.packing import Packing
 
-Slot = tuple[int, int]
-"""A layer, counted through prelude, loop and coda, and the loop it ran in (0 outside the loop)."""
+Slot = tuple[int, Any]
+"""A layer, counted through prelude, loop and coda, and the loop it ran in (0 outside the loop).
+
+Where each unit is in a loop of its own, those loops, `[n]`."""
 
 
 @dataclass
@@ -65,6 +69,20 @@ class KVCache:
     def past(self) -> Bool[Tensor, "b p"] | int:
         """Which cached positions are not padding; just their number while none is padding."""
         return self.length if self._present is None else self._present[:, : self.length]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the keys and values are."""
+        return next(iter(self._keys.values())).device
+
+    def count(self, row: int) -> int:
+        """How many cached positions of a row are not padding."""
+        return self.length if self._present is None else int(self._present[row].sum())
+
+    def layers(self) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each layer with its keys and values, `[loops b h p c]`, `p` the cached positions or more."""
+        for layer, keys in self._keys.items():
+            yield layer, keys, self._values[layer]
 
     def begin(self, looped: range = range(0), loops: int = 1, kv: str = "copy") -> None:
         """A call begins; what one before it wrote and did not commit is forgotten.

@@ -9,6 +9,7 @@ from torch import Tensor
 from loopverse.depth import Active
 from loopverse.nn.cache import KVCache, Slot
 from loopverse.nn.packing import OwnKeys, Packing
+from loopverse.nn.places import At
 
 
 @dataclass(eq=False)
@@ -28,6 +29,7 @@ class Context:
         packing: where packed units belong; None: whole rows.
         of_the_past: the packed units are in the cache already, and catch up with a loop.
         kv: which keys stand for loops that a unit did not run: see `Halting`.
+        at: the units at hand are the next ones of texts in `Places`, which have their keys and values.
     """
 
     cos: Float[Tensor, "#b 1 t h"]
@@ -42,6 +44,7 @@ class Context:
     packing: Packing | None = None
     of_the_past: bool = False
     kv: str = "copy"
+    at: At | None = None
 
     def take(self, active: Active | None) -> "Context":
         """The same for some rows of the batch, or for some units of them."""
@@ -144,3 +147,9 @@ class Context:
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
     return x if len(x) == 1 else x[rows]
+
+
+def in_autocast(x: Tensor) -> Tensor:
+    """The stream in the precision of the matrix products, which halves the memory that a loop moves."""
+    device = x.device.type
+    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x

@@ -79,7 +79,12 @@ class ContractiveBlock(nn.Module):
         self.tokens = tokens
 
     def forward(
-        self, h: Float[Tensor, "b t d"], context: Context, weights: Rescaled, layer: int, loop: int
+        self,
+        h: Float[Tensor, "b t d"],
+        context: Context,
+        weights: Rescaled,
+        layer: int,
+        loop: int | Tensor,
     ) -> Float[Tensor, "b t d"]:
         heads = F.linear(hold(h, self.radius), weights.qkv)
         read = self.attention.mix(heads, context, (layer, loop))
@@ -125,7 +130,11 @@ class ContractiveStack(nn.Module):
         self.first_layer = config.num_prelude
 
     def forward(
-        self, h: Float[Tensor, "b t d"], context: Context, weights: list[Rescaled], loop: int = 0
+        self,
+        h: Float[Tensor, "b t d"],
+        context: Context,
+        weights: list[Rescaled],
+        loop: int | Tensor = 0,
     ) -> Float[Tensor, "b t d"]:
         start, kept = h, 1.0
         for offset, (block, matrices) in enumerate(zip(self.blocks, weights, strict=True)):

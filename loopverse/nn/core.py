@@ -14,10 +14,12 @@ from loopverse.nn.block import Stack, init_weights
 from loopverse.nn.body import Bodies, Loop, body_of
 from loopverse.nn.cache import Halted, KVCache
 from loopverse.nn.config import CoreConfig
-from loopverse.nn.context import Context
+from loopverse.nn.context import Context, in_autocast
 from loopverse.nn.norm import RMSNorm
 from loopverse.nn.packing import OwnKeys
+from loopverse.nn.places import At
 from loopverse.nn.rotary import rotary_angles
+from loopverse.nn.staggered import go_on
 from loopverse.nn.state import Noise
 
 
@@ -32,6 +34,8 @@ class CoreInput:
             cache, padding left out.
         cond: a condition per row, for a core with `conditioned=true`.
         cache: keys and values of earlier calls, extended by this one.
+        places: instead of a batch of its own, these are the next units of texts in `Places`, one of each,
+            which join those under way. What comes out is of the units that are done.
     """
 
     x: Float[Tensor, "b t d"]
@@ -39,6 +43,7 @@ class CoreInput:
     positions: Int[Tensor, "b t"] | None = None
     cond: Float[Tensor, "b d"] | None = None
     cache: KVCache | None = None
+    places: At | None = None
 
 
 @dataclass
@@ -115,6 +120,9 @@ class RecurrentCore(nn.Module):
         """
         self._check(inputs, carry, keep)
         self._check_plan(plan)
+        if inputs.places is not None:
+            readout, result = go_on(self, inputs, plan, noise, read, tap)
+            return CoreOutput([readout], result)
         if inputs.cache is not None and isinstance(plan.depth, Tensor):
             raise ValueError(
                 "rows cannot join between loops while a cache is in use: use one depth for all rows"
@@ -148,7 +156,7 @@ class RecurrentCore(nn.Module):
         result = iterate(
             step, z, plan, read=None if read is None else look, tap=tap, absent=absent, packs=True
         )
-        readouts = [self._finish(state, context) for state in result.states or [result.z]]
+        readouts = [self.finish(state, context) for state in result.states or [result.z]]
         if inputs.cache is not None:
             if exact:  # a row is computed as long as one of its units goes on
                 loops = result.depth.amax(1, keepdim=True).expand_as(result.depth).clone()
@@ -187,19 +195,19 @@ class RecurrentCore(nn.Module):
         own = OwnKeys() if splits or kv == "first" else None
         return replace(context, own=own, kv=kv)
 
-    def _finish(self, z: Tensor, context: Context) -> Tensor:
+    def finish(self, z: Tensor, context: Context) -> Tensor:
         """The readout of a state, of whole rows."""
         return self.output_norm(self.coda(self.state_norm(z), context))
 
     def _finish_some(self, z: Tensor, context: Context, active: Active | None) -> Tensor:
         """The readouts of the units at hand."""
         if active is None or active.units is None:
-            return self._finish(z, context.take(active))
+            return self.finish(z, context.take(active))
         if not self.config.num_coda:  # every unit by itself
             return self.output_norm(self.state_norm(z))
         assert active.whole is not None
         rows, local = torch.unique_consecutive(active.rows, return_inverse=True)
-        read = self._finish(active.whole(z), context.take(Active(rows)))
+        read = self.finish(active.whole(z), context.take(Active(rows)))
         return read[local, active.units][None]
 
     def loop(self, inputs: CoreInput, i: int = 0) -> Callable[[Tensor], Tensor]:
@@ -227,7 +235,7 @@ class RecurrentCore(nn.Module):
 
     def _read(self, inputs: CoreInput) -> tuple[Tensor, Context]:
         """What every loop reads: the prelude's output, and what layers share."""
-        x = _in_autocast(inputs.x)
+        x = in_autocast(inputs.x)
         context = self._context(inputs, x.dtype)
         return self.prelude_norm(self.prelude(x, context)), context
 
@@ -263,11 +271,15 @@ class RecurrentCore(nn.Module):
         batch, length, _ = inputs.x.shape
         certified = self.config.injection.certified_tokens
         total = length + (inputs.cache.length if inputs.cache is not None else 0)
+        if inputs.places is not None:
+            total = inputs.places.reach
         if certified is not None and total > certified:
             raise ValueError(
                 f"the loop is certified to contract for rows of up to {certified} tokens, got {total}: "
                 f"set core.injection.tokens={total} or more, and train with it"
             )
+        if inputs.places is not None and carry is not None:
+            raise ValueError("a unit in a place starts anew: pass no carried state")
         if keep is not None and carry is None:
             raise ValueError("keep says how much of a carried state to start from: pass carry too")
         for name, tensor, expected in (
@@ -330,9 +342,3 @@ class _AtHand:
                 part = e[active.rows, active.units][None]
             self._active, self._part = active, (part, context.take(active))
         return self._part
-
-
-def _in_autocast(x: Tensor) -> Tensor:
-    """The stream in the precision of the matrix products, which halves the memory that a loop moves."""
-    device = x.device.type
-    return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x

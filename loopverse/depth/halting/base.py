@@ -13,7 +13,8 @@ class Active:
     """The units that a step computes: whole rows, or units of rows side by side.
 
     Attributes:
-        rows: positions in the batch of the rows at hand, `[n]`, ascending; with `units`, of each of them.
+        rows: positions in the batch of the rows at hand, `[n]`, ascending unless each unit is in a loop of
+            its own; with `units`, of each of them.
         units: positions in their rows of the units at hand, `[N]`, whose state is `[1 N d]`; None: the
             rows are whole, and the state is `[n t d]`.
         halted: units of whole rows that have halted: what is computed of them does not count, and
@@ -84,6 +85,11 @@ class Halting:
     """Whether the units of a sequence compete for loops, later ones too: not for causal models."""
     knob: ClassVar[Knob | None] = None
     """The setting that says how soon units stop, of rules that have a `signal`."""
+    mixes_loops: ClassVar[bool] = False
+    """Whether `update` takes units in different loops together, with their `i` as a tensor `[n 1]`. Others
+    are shown units of one loop at a time, which is slower where every unit is in a loop of its own. The
+    first loop of a unit is never mixed with others: there `i` is always the number 0. A class that overrides
+    the `update` of one that does says it anew."""
     damping = 0.0  # without a type, or a dataclass would take it for a setting of every rule
     """How much of the old state is kept in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
 
@@ -136,7 +142,7 @@ class Halting:
             memory: what the last call, or `begin`, returned.
             before: state before the loop, `[n t d]` for the `n` rows still in it.
             after: state after the loop, same shape; where the rule damps, after that.
-            i: index of the loop, from 0.
+            i: index of the loop, from 0; see `mixes_loops`.
             read: turns a state into the domain's predictive distribution `[n t]`.
             head: what `head()` built, trained.
 
@@ -152,3 +158,8 @@ class Halting:
 @dataclass
 class FixedDepth(Halting):
     """Never stops early: every unit gets the plan's depth."""
+
+
+def is_first(i: int | Tensor) -> bool:
+    """Whether the units at hand have run one loop."""
+    return isinstance(i, int) and i == 0

@@ -2,7 +2,7 @@
 
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class Combined(Halting):
         return any(part.competes for part in self._parts)
 
     @property
+    def mixes_loops(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
+        """Whether all parts take units in different loops together."""
+        return all(part.mixes_loops or not part.adaptive for part in self._parts)
+
+    @property
     def damping(self) -> float:
         """That of the parts that damp."""
         return max(part.damping for part in self._parts)
@@ -80,12 +85,13 @@ class Combined(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
         """What the parts remember and say, `[parts n t]`; the arguments are those of `update`."""
         memories, stops = {}, []
+        loop = cast(int, i)  # a tensor only where every part that is asked takes one
         read = None if read is None else _once(read)
         for number, part in enumerate(self._parts):
             own = {
@@ -94,7 +100,7 @@ class Combined(Halting):
                 if name.startswith(f"{number}.")
             }
             own, stop = (
-                part.update(own, before, after, i, read, head)
+                part.update(own, before, after, loop, read, head)
                 if part.adaptive
                 else (own, torch.zeros(after.shape[:2], dtype=torch.bool, device=after.device))
             )
@@ -135,7 +141,7 @@ class _Several(Combined):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -210,7 +216,7 @@ class Patience(_One):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -252,7 +258,7 @@ class Bounded(_One):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:

@@ -25,6 +25,7 @@ class Gated(Halting):
     """A rule that reads an `ExitHead`. All such rules can use what any objective for gates has trained."""
 
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     learned: ClassVar[bool] = True
 
     def head(self, width: int) -> nn.Module:
@@ -67,7 +68,7 @@ class ExitGate(Gated):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -79,7 +80,7 @@ class ExitGate(Gated):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:

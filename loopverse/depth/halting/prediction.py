@@ -15,7 +15,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from loopverse.depth.halting.base import Halting, Knob, Memory, Read
+from loopverse.depth.halting.base import Halting, Knob, Memory, Read, is_first
 
 
 @dataclass
@@ -36,6 +36,7 @@ class PredictionKL(Halting):
     tolerance: float = 5e-4
     max_entropy: float | None = None
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     reads: ClassVar[bool] = True
     knob: ClassVar[Knob | None] = Knob("tolerance")
 
@@ -49,7 +50,7 @@ class PredictionKL(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -58,7 +59,7 @@ class PredictionKL(Halting):
         tensors = _tensors(now, after.shape[:2])  # first: distributions compute more when asked
         known = memory.keys() == tensors.keys() != set()
         earlier = _made_of(now, memory) if known else None
-        if i == 0:
+        if is_first(i):
             return tensors, torch.full(after.shape[:2], float("inf"), device=after.device)
         moved = _divergence(now, read(before) if earlier is None else earlier, after)
         if self.max_entropy is not None:
@@ -70,7 +71,7 @@ class PredictionKL(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -97,6 +98,7 @@ class Confidence(Halting):
     threshold: float = 0.9
     measure: str = "margin"
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     reads: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -118,7 +120,7 @@ class Confidence(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -132,7 +134,7 @@ class Confidence(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from loopverse.depth.halting.base import Halting, Memory, Read
+from loopverse.depth.halting.base import Halting, Memory, Read, is_first
 from loopverse.depth.halting.gate import Gated, trained
 
 
@@ -52,6 +52,11 @@ class ExpertChoice(Gated):
         """True where a sequence is shared out."""
         return self.per == "sequence"
 
+    @property
+    def mixes_loops(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  a setting decides
+        """False where the share that goes on depends on the loop."""
+        return self.per == "unit"
+
     def begin(self, z: Tensor) -> Memory:
         if self.per == "unit":
             return {}
@@ -63,13 +68,14 @@ class ExpertChoice(Gated):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
         logits = self.logits(head, after)
         if self.per == "unit":
             return memory, logits > 0
+        assert isinstance(i, int)  # such a rule does not mix loops
         going_on = chosen(-logits, memory["going_on"], i, self.loops)
         return {"going_on": going_on}, ~going_on
 
@@ -112,6 +118,7 @@ class TokenChoice(Halting):
 
     loops: int = 4
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     learned: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -130,12 +137,12 @@ class TokenChoice(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
         assert head is not None  # LoopPlan refuses a learned rule without its head
-        if i == 0:
+        if is_first(i):
             logits = trained(self, head, DepthHead, "token_choice")(after)
             memory = {"depth": logits.argmax(-1) + 1}
         return memory, i + 1 >= memory["depth"]

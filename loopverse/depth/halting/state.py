@@ -30,6 +30,7 @@ class FixedPoint(Halting):
     per: str = "unit"
     damping: float = 0.0
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     knob: ClassVar[Knob | None] = Knob("tolerance")
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class FixedPoint(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -71,7 +72,7 @@ class FixedPoint(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -100,6 +101,7 @@ class SecondOrder(Halting):
     relative: bool = True
     patience: int = 2
     adaptive: ClassVar[bool] = True
+    mixes_loops: ClassVar[bool] = True
     knob: ClassVar[Knob | None] = Knob("tolerance")
 
     def __post_init__(self) -> None:
@@ -118,7 +120,7 @@ class SecondOrder(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
@@ -134,7 +136,7 @@ class SecondOrder(Halting):
         memory: Memory,
         before: Tensor,
         after: Tensor,
-        i: int,
+        i: int | Tensor,
         read: Read | None,
         head: nn.Module | None,
     ) -> tuple[Memory, Tensor]:
