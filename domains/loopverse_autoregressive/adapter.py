@@ -83,13 +83,13 @@ class Autoregressive(TextDomain):
     def _continued(
         self, think: Think, prompts: list[Tensor], settings: AutoregressiveSampling
     ) -> Iterator[tuple[int, int]]:
-        """Pairs of a prompt's number and its next token. A single prompt waits for no other."""
+        """Pairs of a prompt's number and its next token."""
         tokenizer, context = self.tokenizer, self.config.context
-        if settings.places == 0 or len(prompts) < 2:
+        count = settings.places_for(len(prompts))
+        if count == 0:
             reader = CachedReader(self.embed_tokens, think, self.predict)
             return generate(reader, prompts, tokenizer, settings, context)
         room = min(context, max(map(len, prompts)) + settings.length)
-        count = min(settings.places, len(prompts))
         reader = PlacesReader(self.embed_tokens, think, self.predict, count, room)
         return generate_in_places(reader, prompts, tokenizer, settings, context)
 

@@ -158,6 +158,13 @@ def test_a_number_of_places_below_zero_is_refused() -> None:
         AutoregressiveSampling(places=-1)
 
 
+def test_few_prompts_are_continued_in_step_and_many_in_places() -> None:
+    usual, asked = AutoregressiveSampling(), AutoregressiveSampling(places=3)
+    assert [usual.places_for(count) for count in (1, 32, 33, 64, 100)] == [0, 0, 33, 64, 64]
+    assert [asked.places_for(count) for count in (1, 2, 3, 100)] == [0, 2, 3, 3]
+    assert AutoregressiveSampling(places=0).places_for(100) == 0
+
+
 def test_what_is_sampled_does_not_depend_on_the_places() -> None:
     model = READY["noise"]
     think, prompts = model.bind(3, halting=FixedPoint(0.2)), ["def ", "", "class A", "x"]
