@@ -116,6 +116,11 @@ class Thought:
         Raises:
             ValueError: the losses are not one per unit of the state, `[b t]`.
         """
+        if not isinstance(outcomes[-1], Outcome):
+            raise TypeError(
+                f"loss must return an Outcome, got {type(outcomes[-1]).__name__}: "
+                "return Outcome(losses, weights, prediction=prediction)"
+            )
         if self.weights is None:
             return replace(outcomes[-1], depth=self._depth(outcomes[-1]))
         losses = torch.stack([outcome.losses for outcome in outcomes])
