@@ -25,6 +25,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 SHORT = "training.steps=2 training.batch_size=2 training.valid_batches=1"
+TINY = "size=tiny"
 
 FENCE = re.compile(
     r"^(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w+)\n(?P<code>.*?)^```\n",
@@ -62,8 +63,13 @@ def blocks(page: str) -> list[Block]:
 
 
 def shortened(code: str) -> str:
-    """The same commands, trained for a moment."""
-    return TRAIN.sub(lambda match: f"{match[0].rstrip()} {SHORT} ", code)
+    """The same commands, trained for a moment, and small where no size is named."""
+
+    def short(match: re.Match[str]) -> str:
+        settings = SHORT if " size=" in match[0] else f"{SHORT} {TINY}"
+        return f"{match[0].rstrip()} {settings} "
+
+    return TRAIN.sub(short, code)
 
 
 def runnable(page: str) -> Iterator[Block]:
@@ -128,10 +134,13 @@ def test_the_readme_holds_the_commands_that_ci_runs() -> None:
 
 
 def test_only_training_is_shortened_and_only_when_it_is_new() -> None:
-    assert shortened("loopverse train core=ouro\n") == f"loopverse train core=ouro {SHORT} \n"
+    assert (
+        shortened("loopverse train core=ouro\n") == f"loopverse train core=ouro {SHORT} {TINY} \n"
+    )
+    assert shortened("loopverse train size=large\n") == f"loopverse train size=large {SHORT} \n"
     assert (
         shortened("loopverse train \\\n  seed=1 # why\n")
-        == f"loopverse train \\\n  seed=1 {SHORT} # why\n"
+        == f"loopverse train \\\n  seed=1 {SHORT} {TINY} # why\n"
     )
     assert shortened("loopverse train run=runs/a\n") == "loopverse train run=runs/a\n"
     assert shortened("loopverse sample runs/a\n") == "loopverse sample runs/a\n"

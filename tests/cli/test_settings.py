@@ -87,7 +87,17 @@ def test_help_lists_every_group_and_setting_with_the_values_of_the_line(
         ("loopverse tr", ["train"]),
         (
             "loopverse ",
-            ["train", "sample", "evaluate", "report", "domains", "check", "plan", "solve"],
+            [
+                "train",
+                "sample",
+                "evaluate",
+                "calibrate",
+                "report",
+                "domains",
+                "check",
+                "plan",
+                "solve",
+            ],
         ),
         ("loopverse train core=h", ["core=huginn"]),
         ("loopverse train domain=to", ["domain=toy"]),
