@@ -19,6 +19,7 @@ OTHER_LOOPS = {
     "loopverse/nn/lipschitz.py:spectral_bounds",
     # Steps of an environment, each of which thinks once: the outer process of a domain.
     "domains/loopverse_world_model/adapter.py:WorldModel._imagined",
+    "domains/loopverse_world_model/evaluation/allocation.py:along",
     "domains/loopverse_world_model/evaluation/forecasting.py:ModelForecaster.begin",
     "domains/loopverse_world_model/evaluation/forecasting.py:follow",
     "domains/loopverse_world_model/evaluation/rollouts.py:_rollouts",
