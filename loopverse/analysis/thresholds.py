@@ -77,11 +77,12 @@ class Search:
         """The rule with the threshold that stops units soonest within the bound.
 
         The metric is taken to grow with how soon units stop, and the candidates are bisected. A rule
-        without a knob stays as it is.
+        without a knob is taken as it is, or not at all.
         """
         knob = rule.knob
         if knob is None:
-            return Found(rule)
+            cost = self._increase(rule)
+            return Found(rule, f"as it is, it costs {cost:+.2%}" if cost > self._bound else "")
         try:
             signals = listen(self._model, rule, self._loops, only=found_on, **asdict(self._amount))
         except ValueError as error:  # what it looks at is not there

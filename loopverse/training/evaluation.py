@@ -37,14 +37,12 @@ class Measured:
 
     Attributes:
         way: how it was read.
-        number: of the batch.
         batch: the prepared batch, on the device; the same for all ways.
         outcome: what the domain made of it.
         seconds: time of the forward pass, the device's work included.
     """
 
     way: Way
-    number: int
     batch: TensorDict
     outcome: Outcome
     seconds: float
@@ -98,7 +96,7 @@ def held_out(
                 with autocast(precision, device):
                     outcome = adapter(think, batch)
                 _synchronize(device)
-                yield Measured(way, number, batch, outcome, time.perf_counter() - began)
+                yield Measured(way, batch, outcome, time.perf_counter() - began)
     finally:
         model.train(training)
 

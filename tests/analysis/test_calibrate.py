@@ -20,7 +20,7 @@ from loopverse.analysis.saving import Units, rows_of
 from loopverse.analysis.signals import Signals, listen
 from loopverse.analysis.thresholds import Amount
 from loopverse.analysis.ways import read_in_ways
-from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
+from loopverse.depth import Bounded, Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
 from loopverse.depth.halting import Knob
 from loopverse.depth.halting.naming import in_words
 from loopverse.domain import Outcome
@@ -174,6 +174,13 @@ def test_a_rule_that_cannot_work_here_says_so_in_its_row() -> None:
     (margin,) = [row for row in found.rules if row.name == "confidence"]
     assert "needs categories and this domain predicts Normal" in margin.note
     assert (margin.loops, margin.increase) == (3, 0)
+
+
+def test_a_rule_without_a_threshold_is_held_to_the_bound_too() -> None:
+    rule, model = Bounded("fixed_point", max_loops=1), toy_model(adapter=Shallow)
+    found, _ = calibrate(model, [rule], loops=3, amount=AMOUNT, max_increase=0.9)
+    assert "as it is, it costs +200.00%" in found.rules[0].note
+    assert not found.chosen
 
 
 def test_what_was_chosen_is_what_calibrated_stands_for(run: RunFolder) -> None:

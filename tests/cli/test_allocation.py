@@ -60,6 +60,7 @@ def test_a_rule_that_cannot_be_is_refused(
     assert not (run / "allocation.json").exists()
 
 
+@pytest.mark.filterwarnings("default:halting=fixed_point with halting.tolerance=0.5 stops no unit")
 def test_a_run_trained_with_a_rule_says_where_its_loops_went_without_being_asked(
     loopverse: Command, tmp_path: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_run_trained_with_a_rule_says_where_its_loops_went_without_being_asked
     assert answer.status == 0, answer.err
     assert "Loops of a unit" in answer.out
     assert "Loops of single units" not in answer.out  # tables only
+    assert "warning: halting=fixed_point with halting.tolerance=0.5 stops no unit" in answer.err
     again = loopverse("evaluate", "runs/own", "--loops", "1,2")
     assert "Loops of single units" in again.out
     kept = json.loads((tmp_path / "runs/own/allocation.json").read_text(encoding="utf-8"))
