@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from loopverse.cli.arguments import Parser, loops_number
 from loopverse.errors import UserError
 
 if TYPE_CHECKING:
+    from loopverse.depth import LoopResult
     from loopverse.domain import Sample
     from loopverse.training import LoadedRun
     from loopverse.training.use import Use
@@ -40,12 +42,25 @@ def command(arguments: list[str]) -> int:
         return 0
     loaded = load(folder, options.checkpoint)
     prompts = [unescaped(prompt) for prompt in options.prompt or [""]]
-    show(prompts, pieces(loaded, prompts, use, options.loops), sys.stdout)
+    depths: set[int] = set()
+
+    def observe(found: LoopResult) -> None:
+        depths.update(found.depth.unique().tolist())
+
+    early = use.halting.adaptive and options.loops != 1
+    said = pieces(loaded, prompts, use, options.loops, observe if early else None)
+    show(prompts, said, sys.stdout)
+    if len(depths) == 1:
+        warnings.warn(_the_same_for_all(use, depths.pop(), options.run), stacklevel=1)
     return 0
 
 
 def pieces(
-    run: LoadedRun, prompts: Sequence[str], use: Use, loops: int | None = None
+    run: LoadedRun,
+    prompts: Sequence[str],
+    use: Use,
+    loops: int | None = None,
+    observe: Callable[[LoopResult], None] | None = None,
 ) -> Iterator[Sample]:
     """What the model says, piece by piece.
 
@@ -54,15 +69,26 @@ def pieces(
         prompts: what to continue, or to fill in, where the domain does.
         use: how much, how boldly, how deep where.
         loops: depth of every call; None: the one it was trained for.
+        observe: called with the result of each call.
 
     Raises:
         ValueError: the domain has nothing to show, or refuses a prompt.
     """
-    think = use.think(run.model, loops or run.config.schedule.typical())
+    think = use.think(run.model, loops or run.config.schedule.typical(), observe)
     try:
         yield from run.model.adapter.sample(think, prompts, use.sampling)
     except NotImplementedError as error:
         raise UserError(str(error)) from error
+
+
+def _the_same_for_all(use: Use, loops: int, run: str) -> str:
+    from loopverse.depth.halting.naming import in_words
+
+    words, said = in_words(use.halting), "1 loop" if loops == 1 else f"{loops} loops"
+    return (
+        f"{words} gave every unit {said}, as a fixed depth would; what it looks at is told by: "
+        f"loopverse evaluate {run} {words}"
+    )
 
 
 def unescaped(prompt: str) -> str:

@@ -71,6 +71,24 @@ def test_loops_a_budget_and_a_rule_reach_every_call(
     assert found == depths
 
 
+@pytest.mark.filterwarnings("default:halting=")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["halting.tolerance=1e9"], "gave every unit 1 loop,"),
+        (["halting.tolerance=1e-9", "--loops", "4"], "gave every unit 4 loops,"),
+        (["halting.tolerance=1e9", "--loops", "1"], ""),
+    ],
+)
+def test_a_rule_that_stops_all_units_or_none_is_told(
+    loopverse: Command, run: str, words: list[str], said: str
+) -> None:
+    answer = loopverse("sample", run, "halting=fixed_point", *words)
+    assert answer.status == 0, answer.err
+    assert said in answer.err
+    assert ("as a fixed depth would" in answer.err) == bool(said)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
