@@ -29,6 +29,8 @@ from loopverse.training.compose import compose
 
 NOISE = PositionNoise()
 PROMPT = 32
+How = dict[str, Any]
+"""Settings that all rules have."""
 
 
 @dataclass(eq=False)
@@ -73,15 +75,19 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=kinds, default=list(kinds))
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--kv", default="copy", help="see halting.kv")
+    parser.add_argument("--shrink", default="always", help="see halting.shrink")
+    parser.add_argument("--late", action="store_true", help="see halting.late")
     options = parser.parse_args()
     torch.manual_seed(0)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, kv={options.kv}")
+    how = {"kv": options.kv, "shrink": options.shrink, "late": options.late}
+    said = " ".join(f"{name}={value}" for name, value in how.items())
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {said}")
     print(
         "| case | mean loops | all loops, ms | exits, ms | theoretical | realised | realised / theoretical "
         "| a rule that never fires |\n|---|---|---|---|---|---|---|---|"
     )
     for kind in options.cases:
-        for case in kinds[kind](options.kv):
+        for case in kinds[kind](how):
             print(_line(case, options.repeats), flush=True)
 
 
@@ -112,24 +118,24 @@ def _core(*words: str) -> RecurrentCore:
     return build_model(compose(list(words))).eval().core
 
 
-def _read(core: RecurrentCore, x: Tensor, causal: bool, kv: str) -> Callable[..., None]:
+def _read(core: RecurrentCore, x: Tensor, causal: bool, how: How) -> Callable[..., None]:
     """All units of all rows in one call."""
 
     def run(loops: int, table: Tensor | None) -> None:
-        core(CoreInput(x, Attend(causal)), _plan(loops, table, kv), NOISE)
+        core(CoreInput(x, Attend(causal)), _plan(loops, table, how), NOISE)
 
     return run
 
 
-def _plan(loops: int, table: Tensor | None, kv: str) -> LoopPlan:
-    return LoopPlan(loops, halting=FixedDepth() if table is None else Scripted(table, kv=kv))
+def _plan(loops: int, table: Tensor | None, how: How) -> LoopPlan:
+    return LoopPlan(loops, halting=FixedDepth() if table is None else Scripted(table, **how))
 
 
 def _by_row(loops: list[int], length: int) -> Tensor:
     return torch.tensor(loops)[:, None].expand(-1, length).clone()
 
 
-def _rows(kv: str) -> Iterator[Case]:
+def _rows(how: How) -> Iterator[Case]:
     core = _core()
     width = core.config.width
     for name, table, deepest in (
@@ -137,23 +143,23 @@ def _rows(kv: str) -> Iterator[Case]:
         ("64 rows, 63 exit at loop 1, 1 at loop 16", _by_row([16] + [1] * 63, 64), 16),
         ("32 rows, exits uniform in 1 to 8", _by_row(torch.randint(1, 9, (32,)).tolist(), 64), 8),
     ):
-        yield Case(name, table, deepest, _read(core, torch.randn(*table.shape, width), True, kv))
+        yield Case(name, table, deepest, _read(core, torch.randn(*table.shape, width), True, how))
 
 
-def _units(kv: str) -> Iterator[Case]:
+def _units(how: How) -> Iterator[Case]:
     core = _core()
     for rows in (1, 8):
         table = torch.randint(1, 9, (rows, 256))
-        run = _read(core, torch.randn(rows, 256, core.config.width), True, kv)
+        run = _read(core, torch.randn(rows, 256, core.config.width), True, how)
         yield Case(f"{rows} x 256 units, exits uniform in 1 to 8", table, 8, run)
 
 
-def _generation(kv: str) -> Iterator[Case]:
+def _generation(how: How) -> Iterator[Case]:
     core, steps, loops = _core(), 48, 8
     for rows in (1, 8, 32):
         x = torch.randn(4 * rows, PROMPT + steps, core.config.width)
         table = torch.randint(1, loops + 1, (len(x), steps))
-        run = Generation(core, x, rows, kv).run
+        run = Generation(core, x, rows, how).run
         yield Case(f"generation, {rows} of {len(x)} texts at a time, uniform", table, loops, run)
 
 
@@ -171,8 +177,8 @@ class Generation:
     waits for no other.
     """
 
-    def __init__(self, core: RecurrentCore, x: Tensor, rows: int, kv: str) -> None:
-        self.core, self.x, self.rows, self.kv = core, x, rows, kv
+    def __init__(self, core: RecurrentCore, x: Tensor, rows: int, how: How) -> None:
+        self.core, self.x, self.rows, self.how = core, x, rows, how
         self.read: dict[int, list[KVCache]] = {}  # by loops, one for each batch
 
     def run(self, loops: int, table: Tensor | None) -> None:
@@ -189,11 +195,11 @@ class Generation:
                 inputs = CoreInput(part[:, unit : unit + 1], Attend(), cache=cache)
                 plan = self._plan(loops)
                 if table is not None:  # one row
-                    plan = _plan(loops, table[number, unit - PROMPT].view(1, 1), self.kv)
+                    plan = _plan(loops, table[number, unit - PROMPT].view(1, 1), self.how)
                 self.core(inputs, plan, NOISE)
 
     def _in_places(self, loops: int, table: Tensor, caches: list[KVCache]) -> None:
-        places, rule = Places(self.rows, self.x.shape[1]), Told(table[:0], kv=self.kv)
+        places, rule = Places(self.rows, self.x.shape[1]), Told(table[:0], **self.how)
         who, plan = [-1] * self.rows, LoopPlan(loops, halting=rule)
         waiting, free, going_on = list(range(len(self.x)))[::-1], list(range(self.rows)), []
         while waiting or going_on or len(places.roster.rows):
@@ -220,24 +226,24 @@ class Generation:
         return cache
 
     def _plan(self, loops: int) -> LoopPlan:
-        return LoopPlan(loops, halting=FixedDepth(kv=self.kv))
+        return LoopPlan(loops, halting=FixedDepth(kv=self.how["kv"]))
 
     def _batches(self) -> tuple[Tensor, ...]:
         return self.x.split(self.rows)
 
 
-def _denoising(kv: str) -> Iterator[Case]:
+def _denoising(how: How) -> Iterator[Case]:
     core = _core("domain=masked_diffusion")
     x = torch.randn(8, 128, core.config.width)
     table = torch.randint(1, 9, (8, 128))
-    yield Case("denoising, 8 x 128 units, uniform", table, 8, _read(core, x, False, kv))
+    yield Case("denoising, 8 x 128 units, uniform", table, 8, _read(core, x, False, how))
 
 
-def _planning(kv: str) -> Iterator[Case]:
+def _planning(how: How) -> Iterator[Case]:
     core = _core("domain=world_model")
     table = torch.randint(1, 9, (500, 1))
     x = torch.randn(500, 1, core.config.width)
-    yield Case("planning, 500 candidates, uniform", table, 8, _read(core, x, False, kv))
+    yield Case("planning, 500 candidates, uniform", table, 8, _read(core, x, False, how))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from loopverse.depth.gradient import AdjointReport, Full, LoopGradient
 from loopverse.depth.halting import FixedDepth, Halting
-from loopverse.depth.halting.base import KEPT
+from loopverse.depth.halting.base import KEPT, SHRINKS
 
 
 @dataclass
@@ -40,6 +40,10 @@ class LoopPlan:
         if self.halting.kv not in KEPT:
             raise ValueError(
                 f"halting.kv must be one of {', '.join(KEPT)}, got {self.halting.kv!r}"
+            )
+        if self.halting.shrink not in SHRINKS:
+            raise ValueError(
+                f"halting.shrink must be one of {', '.join(SHRINKS)}, got {self.halting.shrink!r}"
             )
         if self.halting.learned and self.head is None:
             raise ValueError(

@@ -94,15 +94,18 @@ class LeavingRoster(Roster):
 
     Rows in which all units have halted leave at once. Units that halt while others of their row go on
     are computed along, without effect, as long as they are few, or where the rule's `kv` asks for it;
-    otherwise the units that go on are packed side by side.
+    otherwise the units that go on are packed side by side. The rule may let them linger: see its `shrink`
+    and `late`.
     """
 
     def __init__(self, z: Tensor, plan: LoopPlan, absent: Tensor | None, packs: bool) -> None:
         super().__init__(z, plan)
         batch, length = z.shape[:2]
-        self._splits = packs and plan.halting.splits_rows and length > 1
+        rule = plan.halting
+        self._splits = packs and rule.splits_rows and length > 1
+        self._lingers, self._late = rule.lingers, Delayed() if rule.late else None
         self._shape, self._absent = (batch, length), absent
-        self._memory = plan.halting.begin(z)
+        self._memory = rule.begin(z)
         numbers = torch.arange(batch * length, device=z.device).view(batch, length)
         self._units = numbers  # at hand, by number in the batch
         self._loops = torch.zeros_like(numbers)  # after which each of these halted; 0: it goes on
@@ -122,40 +125,73 @@ class LeavingRoster(Roster):
             stops = stops | self._absent
         if halted is not None:
             stops = stops & ~halted
-        if not bool(stops.any()):
+        if self._late is None and not bool(stops.any()):
             return after
         self._loops = self._loops.masked_fill(stops, i + 1)
         return after if i + 1 == self._plan.deepest else self._without_halted(after)
 
     def _without_halted(self, z: Tensor) -> Tensor:
         """The state of the units that are computed in the next loop."""
+        known = self._loops > 0 if self._late is None else self._late.heard
+        if known is not None:
+            z = self._smaller(z, known)
         halted = self._loops > 0
-        done = halted.all(dim=1)
-        if self._packed or (self._splits and self._packing_pays(halted, done)):
-            return self._pack(z, halted.flatten())
-        gone = done.nonzero().squeeze(1)
-        if len(gone):
-            z = self._without_rows(z, gone, (~done).nonzero().squeeze(1))
-        self._any_halted = self._shape[1] > 1 and bool((self._loops > 0).any())
-        halted = self._loops > 0 if self._splits and self._any_halted else None
-        self.active = Active(self._units[:, 0] // self._shape[1], halted=halted)
+        if self._late is not None:
+            self._late.send(halted)
+            self._any_halted = True
+        else:  # where nothing lingers, only whole rows have units at hand that halted
+            some = self._lingers or (self._shape[1] > 1 and not self._packed)
+            self._any_halted = some and bool(halted.any())
+        self.active = self._described(halted if self._any_halted else None)
         return z
+
+    def _smaller(self, z: Tensor, halted: Tensor) -> Tensor:
+        """The state without what leaves, of what is known to have halted."""
+        done = halted.all(dim=1)
+        packs = self._packed or (self._splits and self._packing_pays(halted, done))
+        gone, stay = self._parted(halted.flatten() if packs else done)
+        if packs and (len(gone) or not self._packed):
+            return self._pack(z, gone, stay)
+        return self._without_rows(z, gone, stay) if len(gone) else z
 
     def _packing_pays(self, halted: Tensor, done: Tensor) -> bool:
         going_on = halted.numel() - int(halted.sum())
         return going_on < PACKED_BELOW * int((~done).sum()) * halted.shape[1]
 
+    def _parted(self, done: Tensor) -> tuple[Tensor, Tensor]:
+        """Which leave, of those that are `done [n]`, and which stay at hand."""
+        gone = done.nonzero().squeeze(1)
+        if self._plan.halting.shrink == "halving":
+            gone = gone[: len(done) - _halved(len(done), len(done) - len(gone))]
+            done = torch.zeros_like(done).index_fill(0, gone, True)
+        device = self._units.device
+        stay = (~done).nonzero().squeeze(1)
+        return gone.to(device, non_blocking=True), stay.to(device, non_blocking=True)
+
+    def _described(self, halted: Tensor | None) -> Active:
+        """The units at hand."""
+        length = self._shape[1]
+        if not self._packed:
+            return Active(self._units[:, 0] // length, halted=halted)
+        units = self._units[0]
+        rows = units // length
+        return Active(
+            rows,
+            units % length,
+            halted,
+            lambda z: self.gather(z)[torch.unique_consecutive(rows)],
+        )
+
     def _without_rows(self, z: Tensor, gone: Tensor, stay: Tensor) -> Tensor:
-        """Go on with the rows that are not done."""
+        """Go on with the rows that stay."""
         self._leave(*(x.index_select(0, gone).flatten(0, 1) for x in self._at_hand(z)))
         self._memory = {name: x.index_select(0, stay) for name, x in self._memory.items()}
         self._units, self._loops, z = (x.index_select(0, stay) for x in self._at_hand(z))
         self.over = len(stay) == 0
         return z
 
-    def _pack(self, z: Tensor, halted: Tensor) -> Tensor:
-        """Go on with the units that have not halted, side by side: `[1 N d]`."""
-        gone, stay = halted.nonzero().squeeze(1), (~halted).nonzero().squeeze(1)
+    def _pack(self, z: Tensor, gone: Tensor, stay: Tensor) -> Tensor:
+        """Go on with the units that stay, side by side: `[1 N d]`."""
         flat = [x.flatten(0, 1) for x in self._at_hand(z)]
         self._leave(*(x.index_select(0, gone) for x in flat))
         self._memory = {
@@ -163,13 +199,7 @@ class LeavingRoster(Roster):
         }
         units, loops, z = (x.index_select(0, stay) for x in flat)
         self._units, self._loops = units[None], loops[None]
-        self._packed, self._any_halted, self.over = True, False, len(stay) == 0
-        rows = units // self._shape[1]
-        self.active = Active(
-            rows,
-            units % self._shape[1],
-            whole=lambda z: self.gather(z)[torch.unique_consecutive(rows)],
-        )
+        self._packed, self.over = True, len(stay) == 0
         return z[None]
 
     def _at_hand(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -203,6 +233,39 @@ class LeavingRoster(Roster):
     def _order(self) -> Tensor:
         """Where the units that left, one after another, and then those at hand belong."""
         return torch.cat([*(units for units, _, _ in self._left), self._units.flatten()]).argsort()
+
+
+class Delayed:
+    """A mask that is sent to the host, which reads it later, when it need not wait for the device."""
+
+    def __init__(self) -> None:
+        self._sent: tuple[Tensor, torch.Event | None] | None = None
+
+    def send(self, mask: Tensor) -> None:
+        """Begin to copy a mask; the device works on."""
+        event = None
+        copy = mask.to("cpu", non_blocking=True)
+        if mask.device.type != "cpu":
+            event = torch.Event(mask.device)
+            event.record()
+        self._sent = copy, event
+
+    @property
+    def heard(self) -> Tensor | None:
+        """The mask that was sent last, on the host; None: there was none."""
+        if self._sent is None:
+            return None
+        mask, event = self._sent
+        if event is not None:
+            event.synchronize()
+        return mask
+
+
+def _halved(size: int, needed: int) -> int:
+    """The size, or the smallest of its halves, quarters and so on in which so many fit."""
+    while needed <= -(-size // 2) < size:
+        size = -(-size // 2)
+    return size if needed else 0
 
 
 def roster_for(z: Tensor, plan: LoopPlan, absent: Tensor | None, packs: bool) -> Roster:

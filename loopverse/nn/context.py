@@ -102,7 +102,7 @@ class Context:
             mask=self._packed_mask(packing, rows),
             cond=None if self.cond is None else self.cond[rows][None],
             rows=packing.rows,
-            halted=None,
+            halted=active.halted,
             packing=packing,
         )
 

@@ -192,7 +192,10 @@ class RecurrentCore(nn.Module):
         """What looped layers read."""
         kv = plan.halting.kv
         splits = plan.halting.splits_rows and context.cos.shape[2] > 1
-        own = OwnKeys() if splits or kv == "first" else None
+        stay = (
+            kv == "last" and plan.halting.lingers
+        )  # or a loop without effect would overwrite them
+        own = OwnKeys() if splits or stay or kv == "first" else None
         return replace(context, own=own, kv=kv)
 
     def finish(self, z: Tensor, context: Context) -> Tensor:

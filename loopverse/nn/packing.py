@@ -133,23 +133,37 @@ class OwnKeys:
             k: keys, `[n h t c]`, or `[1 h N c]` of packed units.
             v: values alike.
             packing: of packed units.
-            halted: units whose new keys do not count, `[n t]`; None: all count.
+            halted: units whose new keys do not count, `[n t]` or `[1 N]`; None: all count.
         """
         if packing is not None:
             old = self._kept[layer]
-            k, v = _written(old[0], k, packing), _written(old[1], v, packing)
+            k, v = (_written(*pair, packing, halted) for pair in zip(old, (k, v), strict=True))
         elif halted is not None and layer in self._kept:
             old, stays = self._kept[layer], halted[:, None, :, None]
             k, v = torch.where(stays, old[0], k), torch.where(stays, old[1], v)
+        elif not torch.is_grad_enabled():
+            self._copy(layer, k, v)
+            return k, v
         self._kept[layer] = k, v
         return k, v
 
+    def _copy(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Keep copies: to hold on to what was computed would cost fresh memory in every loop."""
+        old = self._kept.get(layer)
+        if old is None or old[0].shape != k.shape:
+            self._kept[layer] = k.clone(), v.clone()
+        else:
+            old[0].copy_(k)
+            old[1].copy_(v)
 
-def _written(kept: Tensor, new: Tensor, packing: Packing) -> Tensor:
-    """`kept [n h t c]` with the packed units of `new [1 h N c]` in their places."""
+
+def _written(kept: Tensor, new: Tensor, packing: Packing, halted: Tensor | None) -> Tensor:
+    """`kept [n h t c]` with the packed units of `new [1 h N c]` in their places, but for halted ones."""
     rows, heads, length, channels = kept.shape
     flat = kept.transpose(1, 2).reshape(rows * length, heads, channels)
     place, units = packing.local * length + packing.units, new[0].transpose(0, 1)
+    if halted is not None:
+        units = torch.where(halted[0, :, None, None], flat[place], units)
     if torch.is_grad_enabled():
         flat = flat.index_copy(0, place, units)
     else:  # nobody else reads these: they are of the loop before

@@ -121,9 +121,10 @@ def test_a_combination_is_what_its_parts_are() -> None:
 
 def test_what_a_combination_keeps_is_plain_and_builds_it_again() -> None:
     rule = AnyOf([Patience(FixedPoint(0.5), 3), ONE, {"halting": "confidence", "threshold": 0.4}])
+    common = {"kv": "copy", "shrink": "always", "late": False}
     inner = {
         "halting": "fixed_point",
-        "kv": "copy",
+        **common,
         "tolerance": 0.5,
         "norm": "l2",
         "min_loops": 1,
@@ -131,9 +132,9 @@ def test_what_a_combination_keeps_is_plain_and_builds_it_again() -> None:
         "damping": 0.0,
     }
     assert rule.rules == [
-        {"halting": "patience", "kv": "copy", "rule": inner, "times": 3},
-        {"_target_": f"{Told.__module__}.Told", "kv": "copy", "channel": 0},
-        {"halting": "confidence", "kv": "copy", "threshold": 0.4, "measure": "margin"},
+        {"halting": "patience", **common, "rule": inner, "times": 3},
+        {"_target_": f"{Told.__module__}.Told", **common, "channel": 0},
+        {"halting": "confidence", **common, "threshold": 0.4, "measure": "margin"},
     ]
     assert AnyOf(rule.rules) == rule
 

@@ -39,6 +39,28 @@ class AtLoop(Halting):
         return memory, memory["table"] == i + 1
 
 
+@pytest.mark.parametrize(
+    ("shrink", "late", "rows"),
+    [
+        ("always", False, [5, 4, 3, 1, 1]),
+        ("halving", False, [5, 5, 3, 1, 1]),
+        ("always", True, [5, 5, 4, 3, 1]),
+        ("halving", True, [5, 5, 5, 3, 1]),
+    ],
+)
+def test_a_rule_says_when_what_has_halted_leaves(shrink: str, late: bool, rows: list[int]) -> None:
+    table = torch.tensor([3, 9, 1, 3, 2])[:, None]
+    e = inputs(batch=5, length=1)
+    step = Contraction().on(e)
+    rule = AtLoop(table, shrink=shrink, late=late)
+    result = iterate(step, torch.zeros_like(e), LoopPlan(5, halting=rule))
+    computed = [5 if active is None else len(active) for active in step.actives]
+    assert computed == rows
+    assert result.depth[:, 0].tolist() == [3, 5, 1, 3, 2]
+    usual = iterate(Contraction().on(e), torch.zeros_like(e), LoopPlan(5, halting=AtLoop(table)))
+    assert torch.equal(result.z, usual.z)
+
+
 @pytest.mark.parametrize("loops", [1, 2, 7])
 @pytest.mark.parametrize("gradient", [Full(), Truncated(3), Checkpointed()], ids=repr)
 def test_a_fixed_depth_equals_a_loop_written_by_hand_to_the_bit(

@@ -102,3 +102,10 @@ def test_a_plan_made_without_gradients_is_checked_where_they_are_recorded() -> N
 def test_keys_of_an_unknown_kind_are_refused() -> None:
     with pytest.raises(ValueError, match=r"halting.kv must be one of copy, exact.*got 'all'"):
         LoopPlan(2, halting=FixedPoint(kv="all"))
+
+
+def test_an_unknown_way_to_shrink_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"halting.shrink must be one of always, halving, got 'no'"
+    ):
+        LoopPlan(2, halting=FixedPoint(shrink="no"))

@@ -1,6 +1,6 @@
 """Units that halt one after another: packed or not, in a batch or alone, cached or at once, it is one result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -46,6 +46,8 @@ class Case:
     table: Tensor
     padding: Tensor | None
     causal: bool = True
+    shrink: str = "always"
+    late: bool = False
 
     def attend(self, rows: slice, units: slice) -> Attend:
         padding = None if self.padding is None else self.padding[rows, units]
@@ -60,7 +62,7 @@ class Case:
         cache: KVCache | None = None,
         deepest: int = DEEPEST,
     ) -> tuple[Tensor, LoopResult]:
-        rule = Scripted(self.table[rows, units], kv=kv)
+        rule = Scripted(self.table[rows, units], kv=kv, shrink=self.shrink, late=self.late)
         inputs = CoreInput(self.x[rows, units], self.attend(rows, units), cache=cache)
         with torch.no_grad():
             output = CAUSAL[name](inputs, LoopPlan(deepest, halting=rule), NOISE)
@@ -102,6 +104,36 @@ def test_a_batch_equals_each_row_alone(name: str, kv: str, case: Case) -> None:
         alone, by_itself = case.run(name, kv, slice(row, row + 1))
         close(together[row][case.units[row]], alone[0][case.units[row]])
         assert torch.equal(result.depth[row][case.units[row]], by_itself.depth[0][case.units[row]])
+
+
+LINGERING = st.sampled_from([("halving", False), ("always", True), ("halving", True)])
+
+
+@KV
+@pytest.mark.parametrize("name", CORES)
+@examples(12)
+@given(case=cases(causal=True), how=LINGERING, data=st.data())
+def test_units_that_linger_without_effect_change_nothing(
+    name: str, kv: str, case: Case, how: tuple[str, bool], data: st.DataObject
+) -> None:
+    shrink, late = how
+    lingering = replace(case, shrink=shrink, late=late)
+    length = case.x.shape[1]
+    cut = data.draw(st.integers(1, length))
+    parts = [part for part in (slice(0, cut), slice(cut, length)) if part.start < part.stop]
+    caches = (KVCache(), KVCache())
+    pairs = [[one.run(name, kv) for one in (case, lingering)]]
+    pairs += [
+        [
+            one.run(name, kv, units=part, cache=cache)
+            for one, cache in zip((case, lingering), caches, strict=True)
+        ]
+        for part in parts
+    ]
+    for part, ((read, result), (later, other)) in zip([slice(None), *parts], pairs, strict=True):
+        present = case.units[:, part]
+        close(later[present], read[present])
+        assert torch.equal(other.depth[present], result.depth[present])
 
 
 @pytest.mark.parametrize("name", CORES)

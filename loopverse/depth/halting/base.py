@@ -50,6 +50,8 @@ class Knob:
 
 KEPT = ("copy", "exact", "last", "first")
 """What may be read of a unit in loops that it did not run: see `Halting.kv`."""
+SHRINKS = ("always", "halving")
+"""When what is computed gets smaller: see `Halting.shrink`."""
 Memory = dict[str, Tensor]
 """What a rule remembers between loops: tensors whose first two axes are the units, `[n t ...]`."""
 
@@ -69,9 +71,17 @@ class Halting:
             what no later unit asks for. "last": as "copy", but a cache holds the last loop's alone, for
             all loops. "first": those of the first loop, in all loops, halted or not (Bae et al. 2025,
             2507.10524, section 2.2).
+        shrink: when what is computed gets smaller. "always": with every unit that halts. "halving": as
+            soon as what goes on fits in half of it; until then units that have halted fill it up, so that
+            there are few shapes, for devices and compilers that want them static.
+        late: units that halt leave one loop later, computed once more without effect, so that the host
+            hears of them while the device works on and never waits for the loop that it has just begun.
+            It pays where a loop is short for the device and there are many; on a CPU it never does.
     """
 
     kv: str = field(default="copy", kw_only=True)
+    shrink: str = field(default="always", kw_only=True)
+    late: bool = field(default=False, kw_only=True)
 
     adaptive: ClassVar[bool] = False
     """Whether `update` must be called after every loop. Only adaptive rules wait for the device."""
@@ -92,6 +102,11 @@ class Halting:
     the `update` of one that does says it anew."""
     damping = 0.0  # without a type, or a dataclass would take it for a setting of every rule
     """How much of the old state is kept in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
+
+    @property
+    def lingers(self) -> bool:
+        """Whether what could leave the loop may stay at hand, computed without effect."""
+        return self.adaptive and (self.late or self.shrink != "always")
 
     @property
     def splits_rows(self) -> bool:
