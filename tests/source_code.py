@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -15,7 +16,13 @@ def sources(root: Path, *folders: str) -> Iterator[tuple[str, ast.Module]]:
     for folder in folders:
         for path in sorted((root / folder).rglob("*.py")):
             name = path.relative_to(root).as_posix()
-            yield name, ast.parse(path.read_text(encoding="utf-8"), name)
+            yield name, parsed(path.read_text(encoding="utf-8"))
+
+
+@cache
+def parsed(text: str) -> ast.Module:
+    """The syntax tree of a file; not to be changed, because the guards share it."""
+    return ast.parse(text)
 
 
 def domain_packages(root: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import ast
 import builtins
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,15 @@ def loops_over_depth(root: Path) -> list[str]:
     return [
         f"{name}:{owner}"
         for name, tree in sources(root, "loopverse", "domains")
-        for owner, loop in _loops(tree)
-        if _feeds_back(loop, _foreign_names(tree), _ranges(tree))
+        for owner in _loops_over_depth(tree)
     ]
+
+
+@cache
+def _loops_over_depth(tree: ast.Module) -> list[str]:
+    """Whose loops these are, in one file."""
+    foreign, ranges = _foreign_names(tree), _ranges(tree)
+    return [owner for owner, loop in _loops(tree) if _feeds_back(loop, foreign, ranges)]
 
 
 def training_loops(root: Path) -> list[str]:

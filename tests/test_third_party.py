@@ -181,6 +181,18 @@ def test_where_the_loops_of_an_installed_domain_went_is_shown_without_code_of_it
     assert "Loops of single units" in page
 
 
+def test_rules_are_calibrated_for_an_installed_domain_without_code_of_its_own(
+    shell: Shell, run: Path
+) -> None:
+    bound = ("--max-increase", "50%", "--batches", "4")
+    told = shell.loopverse(
+        "calibrate", str(run), "--loops", "4", *bound, "--rules", "fixed_point,confidence"
+    )
+    for way in ("1 loop", "4 loops", "fixed_point", "confidence"):
+        assert way in told
+    assert (run / "calibration.json").exists()
+
+
 def test_a_broken_command_or_a_mistake_in_one_is_one_line(shell: Shell) -> None:
     expected = {
         "shatter": "does not import (RuntimeError: this plug-in needs a telescope)",
