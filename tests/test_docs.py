@@ -1,8 +1,8 @@
 """The documentation is executed: code blocks run in order, and printed output is what it says.
 
 Blocks of one page share a folder, and Python blocks share their names. A block of ``text`` right
-after one of Python is its output. Training is cut to a few steps by overrides added to the
-command. An HTML comment before a block changes what happens to it:
+after one of Python is its output. Training is cut to a few steps, and
+calibration to a few batches, by words added to the command. An HTML comment before a block changes what happens to it:
 
     <!-- ci: test -->          the test command: `.ci/run` runs it in an environment of its own
     <!-- ci: train -->         set-up and training: the commands before the last are left out here
@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 SHORT = "training.steps=2 training.batch_size=2 training.valid_batches=1"
 TINY = "size=tiny"
+FEW = "--batches 4 --rules fixed_point"
 
 FENCE = re.compile(
     r"^(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w+)\n(?P<code>.*?)^```\n",
@@ -63,12 +64,13 @@ def blocks(page: str) -> list[Block]:
 
 
 def shortened(code: str) -> str:
-    """The same commands, trained for a moment, and small where no size is named."""
+    """The same commands: trained for a moment, small where no size is named, calibrated on little."""
 
     def short(match: re.Match[str]) -> str:
         settings = SHORT if " size=" in match[0] else f"{SHORT} {TINY}"
         return f"{match[0].rstrip()} {settings} "
 
+    code = code.replace("loopverse calibrate ", f"loopverse calibrate {FEW} ")  # its own words win
     return TRAIN.sub(short, code)
 
 
@@ -133,7 +135,10 @@ def test_the_readme_holds_the_commands_that_ci_runs() -> None:
     assert marks["ci: train"].strip().endswith("loopverse train")
 
 
-def test_only_training_is_shortened_and_only_when_it_is_new() -> None:
+def test_only_what_takes_long_is_shortened_and_training_only_when_it_is_new() -> None:
+    assert (
+        shortened("loopverse calibrate runs/a # b\n") == f"loopverse calibrate {FEW} runs/a # b\n"
+    )
     assert (
         shortened("loopverse train core=ouro\n") == f"loopverse train core=ouro {SHORT} {TINY} \n"
     )

@@ -111,7 +111,7 @@ LINGERING = st.sampled_from([("halving", False), ("always", True), ("halving", T
 
 @KV
 @pytest.mark.parametrize("name", CORES)
-@examples(12)
+@examples(5)
 @given(case=cases(causal=True), how=LINGERING, data=st.data())
 def test_units_that_linger_without_effect_change_nothing(
     name: str, kv: str, case: Case, how: tuple[str, bool], data: st.DataObject
