@@ -23,6 +23,7 @@ from torch import Tensor
 
 from loopverse.depth import LoopPlan
 from loopverse.depth.halting import FixedDepth, Halting
+from loopverse.memory import keep_freed_memory
 from loopverse.nn import Attend, CoreInput, KVCache, Places, PositionNoise, RecurrentCore
 from loopverse.training import build_model
 from loopverse.training.compose import compose
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--shrink", default="always", help="see halting.shrink")
     parser.add_argument("--late", action="store_true", help="see halting.late")
     options = parser.parse_args()
+    keep_freed_memory()
     torch.manual_seed(0)
     how = {"kv": options.kv, "shrink": options.shrink, "late": options.late}
     said = " ".join(f"{name}={value}" for name, value in how.items())

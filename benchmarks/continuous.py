@@ -29,6 +29,7 @@ from torch import Tensor
 
 from loopverse.depth import FixedDepth, FixedPoint, Halting, LoopResult, PredictionKL
 from loopverse.domain import SampleSettings
+from loopverse.memory import keep_freed_memory
 from loopverse.model import LoopedModel
 from loopverse.training import build_model
 from loopverse.training.compose import compose
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--no-equal", dest="equal", action="store_false")
     parser.add_argument("words", nargs="*", default=CORE, help="settings of the core")
     options = parser.parse_args()
+    keep_freed_memory()
     torch.manual_seed(0)
     model = build_model(compose(list(options.words))).eval()
     rng = torch.Generator().manual_seed(0)

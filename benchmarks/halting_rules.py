@@ -23,6 +23,7 @@ from world_runs import over_seeds
 from loopverse.analysis.calibrate import calibrate_run
 from loopverse.analysis.calibration import Calibrated, Calibration
 from loopverse.exhibit import Estimate
+from loopverse.memory import keep_freed_memory
 from loopverse.training import RunFolder, train
 from loopverse.training.calibrated import FILE
 from loopverse.training.compose import compose
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/halting_rules"))
     parser.add_argument("overrides", nargs="*", help="settings of all runs")
     options = parser.parse_intermixed_args()
+    keep_freed_memory()
     for domain in options.domains:
         print(f"\n{domain}\n")
         print(

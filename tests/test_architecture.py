@@ -11,7 +11,7 @@ import pytest
 from source_code import REPOSITORY, Guard, domain_packages, new_violations, sources
 
 ROOMS = (
-    *("errors", "exhibit", "depth", "nn", "domain", "registry", "model"),
+    *("errors", "memory", "exhibit", "depth", "nn", "domain", "registry", "model"),
     *("training", "analysis", "testing", "cli", "__main__"),
 )
 """A room imports rooms to its left. `text` stands aside: no room imports it, domains do."""

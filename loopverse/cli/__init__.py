@@ -16,6 +16,7 @@ from loopverse import __version__, registry
 from loopverse.cli.mistakes import say, warnings_in_one_line
 from loopverse.cli.overview import COMMANDS, more_commands, show_overview
 from loopverse.errors import UserError, unknown
+from loopverse.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from loopverse.cli.arguments import Parser, loops_list, loops_number, numbers_list
@@ -85,6 +86,7 @@ def _dispatch(arguments: list[str]) -> int:
         show_overview()
         return 0
     name, *rest = arguments
+    keep_freed_memory()
     if name in ("-V", "--version"):
         print(f"loopverse {__version__}")
         return 0
