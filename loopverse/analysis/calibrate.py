@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -11,14 +12,25 @@ from loopverse.analysis.calibration import Calibration
 from loopverse.analysis.numbers import loops_in_words
 from loopverse.analysis.saving import Units, correlate, rows_of, saving
 from loopverse.analysis.thresholds import Amount, Found, Search, measured_on
-from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
-from loopverse.depth.halting.naming import in_words, name_of, plain
+from loopverse.depth import (
+    Bounded,
+    Confidence,
+    FixedDepth,
+    FixedPoint,
+    Halting,
+    PredictionKL,
+    SecondOrder,
+)
+from loopverse.depth.halting.naming import plain, title_of
 from loopverse.errors import UserError
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
+from loopverse.training.evaluation import SEED
 
 BATCHES = 32
 """Held-out batches that are read at most, where nothing else is asked."""
+ENOUGH = 16
+"""Held-out batches that are wanted, for intervals over half of them."""
 
 
 def usual_rules(model: LoopedModel) -> list[Halting]:
@@ -26,12 +38,21 @@ def usual_rules(model: LoopedModel) -> list[Halting]:
     return [
         FixedPoint(),
         FixedPoint(norm="inf"),
+        FixedPoint(per="sequence"),
         SecondOrder(),
         PredictionKL(),
         Confidence(),
         Confidence(measure="entropy"),
         *([model.halting] if model.halting.learned else []),
     ]
+
+
+def capped_rules(loops: int) -> list[Halting]:
+    """Rules that give no unit more loops than so many, which would do for all; none reads predictions."""
+    rules: list[Halting] = [FixedDepth()]
+    if loops > 1:
+        rules += [FixedPoint(), FixedPoint(per="sequence")]
+    return [Bounded(rule, max_loops=loops) for rule in rules]
 
 
 def calibrate(
@@ -48,7 +69,7 @@ def calibrate(
 
     Args:
         model: on the device to use.
-        rules: default: `usual_rules`.
+        rules: default: `usual_rules`, and `capped_rules` where fewer loops for all are within the bound.
         loops: the most that a unit gets.
         amount: of held-out data, both halves together.
         max_increase: of the headline metric, as a share of it with all loops.
@@ -67,8 +88,11 @@ def calibrate(
     if not 0 < max_increase < 1:
         raise UserError(f"the bound must be above 0 and below 1 (100%), got {max_increase:g}")
     search = Search(model, loops, amount, max_increase)
+    if rules is None:
+        enough = search.enough
+        rules = usual_rules(model) + (capped_rules(enough) if enough < loops else [])
     found: dict[str, Found] = {}
-    for rule in usual_rules(model) if rules is None else rules:
+    for rule in rules:
         told(f"finding a threshold for {title_of(rule)}")
         found[title_of(rule)] = search.found(rule)
     told("measuring")
@@ -132,7 +156,8 @@ def calibrate_run(
         loops: the most that a unit gets; default: what the run was trained for.
         max_increase: of the headline metric, as a share of it with all loops.
         checkpoint: "best", "last" or a step.
-        batch_size: sequences per batch; default: as in training.
+        batch_size: sequences per batch; default: as in training, or a half, a quarter and so on of it where
+            there would be fewer than 16 batches, over which intervals are.
         max_batches: of both halves together.
         device: where to compute; default: the accelerator there is, else the CPU.
         told: called with what is being done.
@@ -147,7 +172,7 @@ def calibrate_run(
         rules,
         loops=loops or loaded.config.schedule.typical(),
         amount=Amount(
-            batch_size or training.batch_size,
+            batch_size or _batch_size(loaded.model, training.batch_size),
             max_batches,
             loaded.folder.facts["precision"],
         ),
@@ -160,9 +185,14 @@ def calibrate_run(
     return calibration
 
 
-def title_of(rule: Halting) -> str:
-    """A rule by its name and what else is not usual about it, but for its threshold."""
-    words = in_words(rule).split()
-    knob = "" if rule.knob is None else f"halting.{rule.knob.setting}="
-    settings = [word for word in words[1:] if not (knob and word.startswith(knob))]
-    return " ".join([name_of(rule), *(word.removeprefix("halting.") for word in settings)])
+def _batch_size(model: LoopedModel, size: int) -> int:
+    """The largest of a batch size, its half, its quarter and so on with which there are enough batches."""
+
+    def count(size: int) -> int:
+        batches = model.adapter.batches("valid", batch_size=size, seed=SEED)
+        return sum(1 for _ in islice(batches, ENOUGH))
+
+    found = count(size)
+    while found < ENOUGH and size > 1 and (more := count(size // 2)) > found:
+        found, size = more, size // 2
+    return size

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from loopverse.depth.halting import Halting, Knob, Memory, Read
+from loopverse.depth.halting.combined import Combined
 from loopverse.depth.halting.naming import name_of
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import Way, held_out
@@ -153,7 +154,7 @@ def misfire(
         precision: "bf16" or "fp32".
     """
     never, at_once = set(given) == {loops}, set(given) == {1}
-    if rule.knob is None or loops == 1 or not (never or at_once):
+    if rule.knob is None or isinstance(rule, Combined) or loops == 1 or not (never or at_once):
         return ""
     setting, name = rule.knob.setting, name_of(rule)
     heard = listen(
@@ -168,7 +169,7 @@ def misfire(
         "stops no unit before the last loop" if never else "stops every unit after the first loop"
     )
     return (
-        f"halting={name} with halting.{setting}={getattr(rule, setting):.3g} {what}; what it looks at is, "
+        f"halting={name} with halting.{setting}={rule.knob_value:.3g} {what}; what it looks at is, "
         f"middle and 5 to 95 %, {heard.in_words()}: choose halting.{setting} there, or let `loopverse "
         "calibrate` choose"
     )

@@ -1,6 +1,6 @@
 """Thresholds of halting rules: the soonest stop that a stated loss of quality allows."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 
 from loopverse.analysis.signals import Signals, listen
@@ -73,6 +73,13 @@ class Search:
         self.batches = len(whole.weights)
         self._whole = whole.value(whole[WHOLE]).value
 
+    @property
+    def enough(self) -> int:
+        """The fewest loops that, given to all units, are within the bound."""
+        depths = range(1, self._loops)
+        within = (depth for depth in depths if self._increase(Way(depth)) <= self._bound)
+        return next(within, self._loops)
+
     def found(self, rule: Halting) -> Found:
         """The rule with the threshold that stops units soonest within the bound.
 
@@ -81,7 +88,7 @@ class Search:
         """
         knob = rule.knob
         if knob is None:
-            cost = self._increase(rule)
+            cost = self._increase(self._way(rule))
             return Found(rule, f"as it is, it costs {cost:+.2%}" if cost > self._bound else "")
         try:
             signals = listen(self._model, rule, self._loops, only=found_on, **asdict(self._amount))
@@ -92,7 +99,7 @@ class Search:
 
         def increase(place: int) -> float:
             if place not in tried:
-                tried[place] = self._increase(candidates[place])
+                tried[place] = self._increase(self._way(candidates[place]))
             return tried[place]
 
         low, high = -1, len(candidates)
@@ -103,15 +110,17 @@ class Search:
             return Found(candidates[low])
         if not candidates:
             return Found(rule, f"no {knob.setting} stops a unit before the last loop")
-        value = getattr(candidates[0], knob.setting)
         return Found(
             rule,
-            f"{knob.setting}={value:.3g}, which stops next to no one, costs {increase(0):+.2%} already; "
+            f"{knob.setting}={candidates[0].knob_value:.3g}, which stops next to no one, costs {increase(0):+.2%} already; "
             f"what it looks at is {signals.in_words()}",
         )
 
-    def _increase(self, rule: Halting) -> float:
-        table = self._read(RULE, Way(self._loops, rule))
+    def _way(self, rule: Halting) -> Way:
+        return Way(self._loops, rule)
+
+    def _increase(self, way: Way) -> float:
+        table = self._read(RULE, way)
         return (table.value(table[RULE]).value - self._whole) / abs(self._whole)
 
     def _read(self, name: str, way: Way) -> WayTable:
@@ -123,7 +132,7 @@ def _candidates(rule: Halting, signals: Signals) -> list[Halting]:
     rules = []
     for value in signals.thresholds(CANDIDATES):
         try:
-            rules.append(replace(rule, **{signals.knob.setting: value}))
+            rules.append(rule.with_knob(value))
         except ValueError:
             continue
     return rules

@@ -84,6 +84,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--batches", metavar="N", type=int, default=32, help="batches at most (32)")
     parser.add_argument(
-        "--batch-size", metavar="N", type=int, help="sequences in a batch (as in training)"
+        "--batch-size",
+        metavar="N",
+        type=int,
+        help="sequences in a batch (as in training, or less where there would be fewer than 16)",
     )
     return parser

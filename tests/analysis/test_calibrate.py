@@ -1,9 +1,12 @@
 """Calibration finds planted thresholds, measures where they were not found, and says why nothing is saved."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 import torch
@@ -13,16 +16,25 @@ from torch import Tensor
 from torch.distributions import Normal
 from toy import Toy
 
-from loopverse.analysis.calibrate import calibrate, calibrate_run, title_of, usual_rules
+from loopverse.analysis.calibrate import calibrate, calibrate_run, capped_rules, usual_rules
 from loopverse.analysis.calibration import Calibration
 from loopverse.analysis.evaluate import evaluate_rules
 from loopverse.analysis.saving import Units, rows_of
 from loopverse.analysis.signals import Signals, listen
 from loopverse.analysis.thresholds import Amount
 from loopverse.analysis.ways import read_in_ways
-from loopverse.depth import Bounded, Confidence, FixedPoint, Halting, PredictionKL, SecondOrder
+from loopverse.depth import (
+    AnyOf,
+    Bounded,
+    Confidence,
+    FixedPoint,
+    Halting,
+    Patience,
+    PredictionKL,
+    SecondOrder,
+)
 from loopverse.depth.halting import Knob
-from loopverse.depth.halting.naming import in_words
+from loopverse.depth.halting.naming import in_words, title_of
 from loopverse.domain import Outcome
 from loopverse.training import RunFolder, read_halting
 from loopverse.training.evaluation import Way, held_out
@@ -41,6 +53,8 @@ AMOUNT = Amount(batch_size=8)
         PredictionKL(max_entropy=0.68),
         Confidence(),
         Confidence(measure="entropy"),
+        Bounded(FixedPoint(norm="inf"), max_loops=3),
+        Patience(SecondOrder(patience=1), times=1),
     ],
     ids=title_of,
 )
@@ -51,7 +65,8 @@ def test_a_rule_stops_those_whose_signal_passes_its_knob(rule: Halting) -> None:
     signals = listen(model, rule, 3, **vars(AMOUNT))
     first = next(number for number, values in enumerate(signals.loops) if len(values))
     threshold = float(signals.loops[first].median()) + 1e-7 * (1 if knob.sooner == "higher" else -1)
-    set_to = replace(rule, **{knob.setting: threshold})
+    set_to = rule.with_knob(threshold)
+    assert set_to.knob_value == threshold
     stopped = [
         measured.outcome.depth == first + 1
         for measured in held_out(model, [Way(3, set_to)], **vars(AMOUNT))
@@ -138,7 +153,9 @@ def test_the_soonest_threshold_within_the_bound_is_found() -> None:
 def test_every_usual_rule_has_a_row_and_those_that_save_nothing_say_why() -> None:
     model = toy_model()
     found, allocation = calibrate(model, loops=3, amount=AMOUNT, max_increase=0.5)
-    assert [row.name for row in found.rules] == [title_of(rule) for rule in usual_rules(model)]
+    enough = next(row.loops for row in found.fixed if row.increase <= 0.5)
+    rules = usual_rules(model) + (capped_rules(int(enough)) if enough < 3 else [])
+    assert [row.name for row in found.rules] == [title_of(rule) for rule in rules]
     assert [row.loops for row in found.fixed] == [1, 2, 3]
     assert found.fixed[-1].increase == 0
     for row in found.rules:
@@ -148,6 +165,62 @@ def test_every_usual_rule_has_a_row_and_those_that_save_nothing_say_why() -> Non
         (row,) = [row for row in found.rules if row.name == name]
         assert spent.loops.mean.value == pytest.approx(row.loops)
         assert spent.relations["loss"].correlation == row.follows
+
+
+class SettlesAtTwo(Toy):
+    """A toy whose loss is halved by the second loop and not changed by a third."""
+
+    def forward(self, think: Any, batch: TensorDict) -> Outcome:
+        outcome = super().forward(think, batch)
+        assert outcome.depth is not None
+        return replace(outcome, losses=torch.where(outcome.depth < 2, 1.0, 0.5))
+
+
+def test_loops_that_nobody_needs_are_left_out_for_all() -> None:
+    model = toy_model(adapter=SettlesAtTwo)
+    found, _ = calibrate(model, loops=3, amount=AMOUNT, max_increase=0.1)
+    capped = {row.name: row for row in found.rules if row.name.startswith("bounded")}
+    assert list(capped) == [title_of(rule) for rule in capped_rules(2)]
+    for row in capped.values():
+        assert row.increase == 0
+        assert row.loops == 2 or row.note
+    assert capped["bounded (fixed_depth) max_loops=2"].settings == (
+        "halting=bounded halting.rule={halting: fixed_depth, kv: copy, shrink: always, late: false} "
+        "halting.max_loops=2"
+    )
+
+
+def test_a_rule_that_stops_all_at_once_keeps_no_keys_of_single_units() -> None:
+    assert not Bounded("fixed_depth", max_loops=2).splits_rows
+    assert not Bounded(FixedPoint(per="sequence"), max_loops=2).splits_rows
+    assert Bounded("fixed_point", max_loops=2).splits_rows
+    assert AnyOf([FixedPoint(per="sequence"), FixedPoint()]).splits_rows is False
+
+
+def test_there_are_enough_batches_for_intervals(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32 sequences, of which training reads 4 at a time: by twos there are 16 batches."""
+    endless = Toy.batches
+
+    def batches(self: Toy, split: Any, *, batch_size: int, **_: int) -> Iterator[TensorDict]:
+        for number in range(32 // batch_size):
+            yield from islice(
+                endless(self, "train", batch_size=batch_size, seed=0, start=number), 1
+            )
+
+    monkeypatch.setattr(Toy, "batches", batches)
+    found = calibrate_run(run, [FixedPoint()], loops=2, max_increase=0.9)
+    assert (found.found_on, found.batches) == (8, 8)
+    found = calibrate_run(run, [FixedPoint()], loops=2, max_increase=0.9, batch_size=8)
+    assert (found.found_on, found.batches) == (2, 2)
+
+
+def test_batches_are_not_cut_in_vain(run: RunFolder) -> None:
+    """The toy has four batches, whatever their size."""
+    with mock.patch.object(Toy, "batches", autospec=True, side_effect=Toy.batches) as asked:
+        calibrate_run(run, [FixedPoint()], loops=2, max_increase=0.9)
+    assert asked.call_args.kwargs["batch_size"] == 4
 
 
 def test_time_and_loops_saved_are_those_of_the_loops() -> None:
@@ -177,7 +250,7 @@ def test_a_rule_that_cannot_work_here_says_so_in_its_row() -> None:
 
 
 def test_a_rule_without_a_threshold_is_held_to_the_bound_too() -> None:
-    rule, model = Bounded("fixed_point", max_loops=1), toy_model(adapter=Shallow)
+    rule, model = Bounded("fixed_depth", max_loops=1), toy_model(adapter=Shallow)
     found, _ = calibrate(model, [rule], loops=3, amount=AMOUNT, max_increase=0.9)
     assert "as it is, it costs +200.00%" in found.rules[0].note
     assert not found.chosen
@@ -226,6 +299,10 @@ def test_a_rule_is_named_with_what_is_not_usual_about_it() -> None:
     assert title_of(FixedPoint(tolerance=0.2)) == "fixed_point"
     assert title_of(FixedPoint(tolerance=0.2, norm="inf")) == "fixed_point norm=inf"
     assert title_of(Scheduled()) == "Scheduled"
+    assert title_of(Bounded(FixedPoint(0.2), max_loops=2)) == "bounded (fixed_point) max_loops=2"
+    assert title_of(AnyOf([FixedPoint(per="sequence"), "confidence"])) == (
+        "any_of (fixed_point per=sequence, confidence)"
+    )
     assert in_words(FixedPoint(tolerance=0.2)) == "halting=fixed_point halting.tolerance=0.2"
 
 

@@ -1,8 +1,8 @@
 """What every halting rule is: settings, and a decision after each loop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -112,6 +112,27 @@ class Halting:
     def splits_rows(self) -> bool:
         """Whether units leave the loop while others of their row go on."""
         return self.adaptive and self.per_unit and self.kv != "exact"
+
+    @property
+    def knob_value(self) -> float:
+        """What the knob is at.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.knob is None:
+            raise ValueError(f"{type(self).__name__} has no knob: nothing of it can be calibrated")
+        return getattr(self, self.knob.setting)
+
+    def with_knob(self, value: float) -> Self:
+        """The same rule with its knob at another value.
+
+        Raises:
+            ValueError: there is none, or it cannot be at that value.
+        """
+        if self.knob is None:
+            raise ValueError(f"{type(self).__name__} has no knob: nothing of it can be calibrated")
+        return replace(self, **{self.knob.setting: value})
 
     def head(self, width: int) -> nn.Module | None:
         """The rule's trained part, a function of states `[b t d]`, owned by the model.

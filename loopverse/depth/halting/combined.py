@@ -1,14 +1,14 @@
 """Rules made of rules: any of them, all of them, several times in a row, within bounds."""
 
 from copy import copy
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from loopverse.depth.halting.base import Halting, Memory, Read
+from loopverse.depth.halting.base import Halting, Knob, Memory, Read
 from loopverse.depth.halting.naming import Named, built, plain
 
 
@@ -55,6 +55,11 @@ class Combined(Halting):
         return all(part.per_unit for part in self._parts)
 
     @property
+    def splits_rows(self) -> bool:
+        """Whether a part that may fire lets units leave while others of their row go on."""
+        return super().splits_rows and any(part.adaptive and part.per_unit for part in self._parts)
+
+    @property
     def competes(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
         """Whether units compete in one of the parts."""
         return any(part.competes for part in self._parts)
@@ -74,11 +79,10 @@ class Combined(Halting):
         return heads[0] if heads else None
 
     def begin(self, z: Tensor) -> Memory:
-        return {
-            f"{number}.{name}": value
-            for number, part in enumerate(self._parts)
-            for name, value in part.begin(z).items()
-        }
+        memory = {}
+        for number, part in enumerate(self._parts):
+            memory |= _of(part.begin(z), number)
+        return memory
 
     def ask(
         self,
@@ -94,19 +98,30 @@ class Combined(Halting):
         loop = cast(int, i)  # a tensor only where every part that is asked takes one
         read = None if read is None else _once(read)
         for number, part in enumerate(self._parts):
-            own = {
-                name.removeprefix(f"{number}."): value
-                for name, value in memory.items()
-                if name.startswith(f"{number}.")
-            }
+            own = _own(memory, number)
             own, stop = (
                 part.update(own, before, after, loop, read, head)
                 if part.adaptive
                 else (own, torch.zeros(after.shape[:2], dtype=torch.bool, device=after.device))
             )
-            memories |= {f"{number}.{name}": value for name, value in own.items()}
+            memories |= _of(own, number)
             stops.append(stop)
         return memories, torch.stack(stops)
+
+
+def _own(memory: Memory, number: int) -> Memory:
+    """What the part of this number remembers, of all that is remembered."""
+    prefix = f"{number}."
+    return {
+        name.removeprefix(prefix): value
+        for name, value in memory.items()
+        if name.startswith(prefix)
+    }
+
+
+def _of(own: Memory, number: int) -> Memory:
+    """The reverse."""
+    return {f"{number}.{name}": value for name, value in own.items()}
 
 
 def _once(read: Read) -> Read:
@@ -189,6 +204,34 @@ class _One(Combined):
 
     def __post_init__(self) -> None:
         (self.rule,) = self.take([self.rule])
+
+    # The knob of a rule of one rule is that of the one.
+    @property
+    def knob(self) -> Knob | None:  # pyright: ignore[reportIncompatibleVariableOverride]  as said above
+        """That of the part."""
+        return self._parts[0].knob
+
+    @property
+    def knob_value(self) -> float:
+        """That of the part."""
+        return self._parts[0].knob_value
+
+    def with_knob(self, value: float) -> Self:
+        return replace(self, rule=self._parts[0].with_knob(value))
+
+    def signal(
+        self,
+        memory: Memory,
+        before: Tensor,
+        after: Tensor,
+        i: int | Tensor,
+        read: Read | None,
+        head: nn.Module | None,
+    ) -> tuple[Memory, Tensor]:
+        own, signal = self._parts[0].signal(
+            _own(memory, 0), before, after, cast(int, i), read, head
+        )
+        return {**memory, **_of(own, 0)}, signal
 
 
 @dataclass

@@ -63,6 +63,23 @@ def name_of(rule: Halting) -> str:
     return plain(rule).get("halting", type(rule).__name__)
 
 
+def title_of(rule: Halting) -> str:
+    """A rule by its name and what else is not usual about it, but for its knob: "fixed_point norm=inf"."""
+    usual = {item.name: item.default for item in fields(rule)}
+    knob = None if rule.knob is None else rule.knob.setting
+    words = [name_of(rule)]
+    for key, value in plain(rule).items():
+        if key in ("halting", "_target_") or key == knob:
+            continue
+        if key == "rule":
+            words.append(f"({title_of(built(value))})")
+        elif key == "rules":
+            words.append("(" + ", ".join(title_of(built(part)) for part in value) + ")")
+        elif value != usual[key]:
+            words.append(f"{key}={_written(value)}")
+    return " ".join(words)
+
+
 def in_words(rule: Halting) -> str:
     """A rule as it is typed, `halting=fixed_point halting.tolerance=0.1`, without its defaults."""
     settings = plain(rule)
