@@ -1,0 +1,1 @@
+"""Is looping worth it: arms of the same code, compared."""
