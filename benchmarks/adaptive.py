@@ -9,6 +9,7 @@ one it is in places, of which there are as many, and a single row is read by its
 
     OMP_NUM_THREADS=1 python benchmarks/adaptive.py
     OMP_NUM_THREADS=2 python benchmarks/adaptive.py --cases rows units
+    OMP_NUM_THREADS=1 python benchmarks/adaptive.py --cases generation size=medium
 """
 
 import argparse
@@ -78,18 +79,19 @@ def main() -> None:
     parser.add_argument("--kv", default="copy", help="see halting.kv")
     parser.add_argument("--shrink", default="always", help="see halting.shrink")
     parser.add_argument("--late", action="store_true", help="see halting.late")
-    options = parser.parse_args()
+    parser.add_argument("overrides", nargs="*", help="settings of all models, such as size=medium")
+    options = parser.parse_intermixed_args()
     keep_freed_memory()
     torch.manual_seed(0)
     how = {"kv": options.kv, "shrink": options.shrink, "late": options.late}
-    said = " ".join(f"{name}={value}" for name, value in how.items())
+    said = " ".join([*(f"{name}={value}" for name, value in how.items()), *options.overrides])
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {said}")
     print(
         "| case | mean loops | all loops, ms | exits, ms | theoretical | realised | realised / theoretical "
         "| a rule that never fires |\n|---|---|---|---|---|---|---|---|"
     )
     for kind in options.cases:
-        for case in kinds[kind](how):
+        for case in kinds[kind](how, options.overrides):
             print(_line(case, options.repeats), flush=True)
 
 
@@ -137,8 +139,8 @@ def _by_row(loops: list[int], length: int) -> Tensor:
     return torch.tensor(loops)[:, None].expand(-1, length).clone()
 
 
-def _rows(how: How) -> Iterator[Case]:
-    core = _core()
+def _rows(how: How, words: list[str]) -> Iterator[Case]:
+    core = _core(*words)
     width = core.config.width
     for name, table, deepest in (
         ("8 rows, 7 exit at loop 1, 1 at loop 8", _by_row([8] + [1] * 7, 256), 8),
@@ -148,16 +150,16 @@ def _rows(how: How) -> Iterator[Case]:
         yield Case(name, table, deepest, _read(core, torch.randn(*table.shape, width), True, how))
 
 
-def _units(how: How) -> Iterator[Case]:
-    core = _core()
+def _units(how: How, words: list[str]) -> Iterator[Case]:
+    core = _core(*words)
     for rows in (1, 8):
         table = torch.randint(1, 9, (rows, 256))
         run = _read(core, torch.randn(rows, 256, core.config.width), True, how)
         yield Case(f"{rows} x 256 units, exits uniform in 1 to 8", table, 8, run)
 
 
-def _generation(how: How) -> Iterator[Case]:
-    core, steps, loops = _core(), 48, 8
+def _generation(how: How, words: list[str]) -> Iterator[Case]:
+    core, steps, loops = _core(*words), 48, 8
     for rows in (1, 8, 32):
         x = torch.randn(4 * rows, PROMPT + steps, core.config.width)
         table = torch.randint(1, loops + 1, (len(x), steps))
@@ -234,15 +236,15 @@ class Generation:
         return self.x.split(self.rows)
 
 
-def _denoising(how: How) -> Iterator[Case]:
-    core = _core("domain=masked_diffusion")
+def _denoising(how: How, words: list[str]) -> Iterator[Case]:
+    core = _core("domain=masked_diffusion", *words)
     x = torch.randn(8, 128, core.config.width)
     table = torch.randint(1, 9, (8, 128))
     yield Case("denoising, 8 x 128 units, uniform", table, 8, _read(core, x, False, how))
 
 
-def _planning(how: How) -> Iterator[Case]:
-    core = _core("domain=world_model")
+def _planning(how: How, words: list[str]) -> Iterator[Case]:
+    core = _core("domain=world_model", *words)
     table = torch.randint(1, 9, (500, 1))
     x = torch.randn(500, 1, core.config.width)
     yield Case("planning, 500 candidates, uniform", table, 8, _read(core, x, False, how))

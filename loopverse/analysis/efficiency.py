@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from loopverse.depth import LoopResult
 from loopverse.domain import Thought
 from loopverse.model import LoopedModel
-from loopverse.nn import CoreConfig, CoreInput, RecurrentCore
-from loopverse.nn.block import Modulation
+from loopverse.nn import Attention, CoreConfig, CoreInput, RecurrentCore
+from loopverse.nn.block import Block, Modulation
 
 
 @dataclass
@@ -66,14 +66,11 @@ def core_flops(core: RecurrentCore, length: int, past: int, depth: int) -> float
     """Forward FLOPs of the core for one row of `length` new units after `past` cached ones.
 
     A multiplication with an addition counts as two. Attention counts the whole square, causal or not,
-    as `torch.utils.flop_counter` does; norms, rotary angles and activations are left out.
+    as `torch.utils.flop_counter` does, and nothing where a position has only itself to read; norms, rotary
+    angles and activations are left out.
     """
-    config = core.config
-    attention = 4 * config.width * length * (past + length)
-    ends = _matrix_flops(core.prelude, length) + _matrix_flops(core.coda, length)
-    ends += (config.num_prelude + config.num_coda) * attention
-    loop = _matrix_flops(core.bodies[0], length) + config.num_loop * attention
-    return ends + depth * loop
+    ends = sum(_flops(part, length, past) for part in (core.prelude, core.coda))
+    return ends + depth * _flops(core.bodies[0], length, past)
 
 
 @dataclass
@@ -159,6 +156,21 @@ class BlockCount:
         once = self.core.num_prelude + self.core.num_coda
         self.calls += 1
         self.blocks += float((once + self.core.num_loop * loops).sum())
+
+
+def _flops(part: nn.Module, length: int, past: int) -> float:
+    """Of a part for one row: its matrices, and its attention."""
+    flops = _matrix_flops(part, length)
+    for module in part.modules():
+        if isinstance(module, Attention):
+            width = module.num_heads * module.head_width
+            alone = module.sees_itself_alone(length, past)
+            flops += 0 if alone else 4 * width * length * (past + length)
+        if isinstance(module, Block) and module.attention.sees_itself_alone(length, past):
+            attention = module.attention  # of which only the values are computed
+            unread = (attention.num_heads + attention.num_kv_heads) * attention.head_width
+            flops -= 2 * length * unread * attention.qkv.in_features
+    return flops
 
 
 def _matrix_flops(part: nn.Module, length: int) -> float:

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from loopverse.analysis import exhibit_panels, numbers, plots
+from loopverse.analysis import numbers, plots
 from loopverse.analysis.efficiency import applied
-from loopverse.analysis.exhibit_panels import opacity
-from loopverse.analysis.exhibits import KINDS, Exhibition
 from loopverse.analysis.facts import RunFacts, read_facts
 from loopverse.analysis.overrides import as_yaml
+from loopverse.analysis.page import environment, shows
 from loopverse.analysis.plots import Panel, drawn
 from loopverse.analysis.quality import QualityTable
-from loopverse.analysis.shading import legend, readable, swatches, text_shades
-from loopverse.analysis.theme import DARK, LIGHT, declarations, inline_svg
+from loopverse.analysis.theme import inline_svg
 from loopverse.analysis.verdicts import verdicts
-from loopverse.exhibit import (
-    Curves,
-    Estimate,
-    Exhibit,
-    HeatMap,
-    Picture,
-    ShadedText,
-    TableExhibit,
-)
 from loopverse.training import RunFolder
 from loopverse.training.files import write_text
 
@@ -55,99 +41,22 @@ def write_report(run: RunFolder | Path | str) -> Path:
 
 def render(facts: RunFacts) -> str:
     """The page, as HTML."""
-    environment = Environment(
-        loader=PackageLoader("loopverse.analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            facts=facts,
+            table=facts.table,
+            quality=facts.quality,
+            parts=facts.parts,
+            figures=_figures(facts),
+            shows=shows(facts.exhibition.exhibits, "exhibit"),
+            allocated=shows(facts.allocation.exhibits, "allocation"),
+            verdicts=verdicts(facts.table) if facts.table else [],
+            applied=applied,
+            settings=as_yaml(facts.config),
+        )
     )
-    for name in (
-        "count",
-        "duration",
-        "plain",
-        "signed",
-        "words",
-        "loops_in_words",
-        "visible",
-        "code",
-        "shown",
-        "rounded",
-    ):
-        environment.filters[name] = getattr(numbers, name)
-    environment.tests["estimate"] = lambda cell: isinstance(cell, Estimate)
-    return environment.get_template("report.html").render(
-        facts=facts,
-        table=facts.table,
-        quality=facts.quality,
-        parts=facts.parts,
-        figures=_figures(facts),
-        shows=_shows(facts.exhibition, "exhibit"),
-        allocated=_shows(facts.allocation, "allocation"),
-        verdicts=verdicts(facts.table) if facts.table else [],
-        applied=applied,
-        settings=as_yaml(facts.config),
-        light=Markup(declarations(LIGHT)),
-        dark=Markup(declarations(DARK)),
-    )
-
-
-@dataclass
-class Show:
-    """An exhibit, ready for the page.
-
-    Attributes:
-        exhibit: what it is.
-        kind: its name in `KINDS`.
-        wide: whether it takes the whole width of the page.
-        figure: its drawing, where it is one.
-        source: its bytes as a data URI, where it is a picture.
-        legend: what its shades mean, where it has some.
-        pieces: its text, the number of each piece in words, and its opacity, where it is shaded text.
-        swatches: numbers and their opacity.
-    """
-
-    exhibit: Exhibit
-    kind: str
-    wide: bool = False
-    figure: Markup | None = None
-    source: str = ""
-    legend: str = ""
-    pieces: list[tuple[str, str, float | None]] = field(default_factory=list)
-    swatches: list[tuple[str, float | None]] = field(default_factory=list)
-
-
-def _shows(exhibition: Exhibition, name: str) -> list[Show]:
-    return [_show(exhibit, f"{name}-{n}") for n, exhibit in enumerate(exhibition.exhibits)]
-
-
-def _show(exhibit: Exhibit, name: str) -> Show:
-    kind = next(name for name, known in KINDS.items() if type(exhibit) is known)
-    show = Show(exhibit, kind)
-    if isinstance(exhibit, TableExhibit):
-        show.wide = len(exhibit.columns) > 4
-    elif isinstance(exhibit, Picture):
-        data = base64.b64encode(exhibit.data).decode()
-        show.source = f"data:image/{exhibit.kind};base64,{data}"
-    elif isinstance(exhibit, ShadedText):
-        show.wide = True
-        show.pieces = [
-            (readable(piece), f"{numbers.label(value or 0)} {exhibit.unit}".strip(), opacity(shade))
-            for piece, value, shade in zip(
-                exhibit.pieces, exhibit.values, text_shades(exhibit), strict=True
-            )
-        ]
-        show.swatches = [(number, opacity(shade)) for number, shade in swatches(exhibit)]
-    elif isinstance(exhibit, Curves | HeatMap):
-        if isinstance(exhibit, Curves):
-            panel = exhibit_panels.curves(exhibit)
-        else:
-            panel, show.legend = exhibit_panels.heat_map(exhibit), legend(exhibit)
-        size = exhibit_panels.size(exhibit)
-        show.wide = size[0] > plots.SIZE[0]
-        svg = inline_svg(drawn(panel, size=size), name, exhibit_panels.in_words(exhibit))
-        show.figure = Markup(svg)
-    return show
 
 
 def _figures(facts: RunFacts) -> dict[str, Markup]:

@@ -114,6 +114,14 @@ def standalone_svg(figure: Figure, description: str) -> str:
     return svg[: start - 1] + size + spaces + ">" + styles + ground + svg[start:]
 
 
+def as_png(figure: Figure) -> bytes:
+    """The figure in the light colours, on their ground."""
+    file = io.BytesIO()
+    with style():
+        figure.savefig(file, format="png", dpi=160, facecolor=LIGHT["paper"])
+    return file.getvalue()
+
+
 def declarations(colours: dict[str, str]) -> str:
     """The colours as custom properties of CSS."""
     return "; ".join(f"--{use}: {colour}" for use, colour in colours.items())

@@ -74,14 +74,17 @@ class Attention(nn.Module):
         )
         return read.transpose(1, 2).reshape(batch, length, -1)
 
-    def _alone(self, length: int, context: Context) -> bool:
+    def sees_itself_alone(self, length: int, past: int = 0) -> bool:
         """Whether a position has only itself to read, whatever it is weighed by: one state per row.
 
         Not where queries and keys have parameters of their own: those must get their zero gradient.
         """
         learned = self.q_bias is not None or isinstance(self.q_norm, RMSNorm)
+        return length == 1 and past == 0 and not learned
+
+    def _alone(self, length: int, context: Context) -> bool:
         alone = context.cache is None and context.own is None and context.at is None
-        return length == 1 and alone and not learned
+        return alone and self.sees_itself_alone(length)
 
     def _to_every_head(self, v: Float[Tensor, "b t n"]) -> Float[Tensor, "b t d"]:
         """The values, once for every query head that reads them."""
