@@ -17,21 +17,23 @@ from loopverse.errors import UserError
 if TYPE_CHECKING:
     from loopverse.compare.report import Comparison
 
-SETTINGS = "settings of the study (seeds=[0,1,2]), and Hydra's own (hydra/launcher=joblib)"
+SETTINGS = (
+    "study=NAME, settings of the study (seeds=[0,1,2]), and Hydra's own (hydra/launcher=joblib)"
+)
 
 
 def command(arguments: list[str]) -> int:
     """Run a study or compare runs, and end with the verdict and the report; or watch one that is running."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_with_settings(arguments)
     if options.watch is not None:
         return _watch(options.watch, options.every)
-    words = [word for word in options.words if "=" in word and not Path(word).exists()]
-    runs = [word for word in options.words if word not in words]
+    words = [word for word in options.settings if not Path(word).exists()]
+    runs = [*options.runs, *(word for word in options.settings if word not in words)]
     names = [word.removeprefix("study=") for word in words if word.startswith("study=")]
     if bool(names) == bool(runs) or len(names) > 1:
         raise UserError(
             "expected one study, such as study=quick, or runs to compare, such as runs/A runs/B, got "
-            f"{' '.join(options.words) or 'neither'}"
+            f"{' '.join([*options.runs, *options.settings]) or 'neither'}"
         )
     if runs:
         if words:
@@ -159,10 +161,9 @@ def _parser() -> Parser:
             "loopverse compare --watch studies/quick": "how far a study has come, in another terminal",
             "loopverse compare runs/A runs/B runs/C": "runs that there are already",
         },
+        settings=SETTINGS,
     )
-    parser.add_argument(
-        "words", metavar="WORD", nargs="*", help=f"study=NAME and {SETTINGS}; or runs"
-    )
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="finished runs, instead of a study")
     parser.add_argument(
         "--folder", metavar="DIR", type=Path, help="where it is kept (studies/NAME)"
     )

@@ -66,8 +66,9 @@ def conduct(
         ValueError: settings that no run can have, before anything is trained.
     """
     words = {pair: study.words(*pair) for pair in pairs(study)}
+    configs = {pair: compose(said) for pair, said in words.items()}
     told(f"{len(words)} arms of {len(study.groups())} groups, {len(study.seeds)} seeds each")
-    prices = {pair: price_of(compose(said)) for pair, said in words.items()}
+    prices = {pair: price_of(config) for pair, config in configs.items()}
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / STUDY, as_yaml(study))
     tries = _tries(study, folder, words)

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from loopverse import registry
 from loopverse.errors import UserError, unknown
@@ -213,9 +214,7 @@ def read_study(name: str, changes: Sequence[str] = ()) -> Study:
         where = getattr(error, "full_key", None)
         said = str(error).splitlines()[0]
         raise UserError(f"study {name}: {f'{where}: ' if where else ''}{said}") from error
-    except ValueError as error:
-        if isinstance(error, UserError):
-            raise
+    except YAMLError as error:
         raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     assert isinstance(found, Study)
     found.check()

@@ -242,6 +242,8 @@ def _gains(found: Findings) -> Curves | None:
 
 
 def _worth(worth: Equivalent) -> str:
+    if _anything(worth.multiplier):
+        return "how large an untied model is as good cannot be told"
     if not math.isfinite(worth.multiplier.value):
         more = "better than any" if worth.multiplier.value > 0 else "no better than the smallest"
         return f"{more} untied model that was trained"
@@ -286,7 +288,16 @@ def _stop_cell(found: Findings) -> str:
     return f"{stop.loops}" if stop.sure else f"{stop.loops} or more"
 
 
+def _anything(interval: Interval) -> bool:
+    """Whether the interval holds next to nothing as well as more than any."""
+    if interval.low is None or interval.high is None:
+        return False
+    return interval.low < 1 / BEYOND and interval.high > BEYOND
+
+
 def _multiple(worth: Equivalent) -> str:
+    if _anything(worth.multiplier):
+        return "not told"
     told = _interval(worth.multiplier)
     if worth.extrapolated and math.isfinite(worth.multiplier.value):
         return f"{told}, extrapolated"
