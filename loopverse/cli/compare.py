@@ -27,13 +27,14 @@ def command(arguments: list[str]) -> int:
     options = _parser().parse_with_settings(arguments)
     if options.watch is not None:
         return _watch(options.watch, options.every)
-    words = [word for word in options.settings if not Path(word).exists()]
-    runs = [*options.runs, *(word for word in options.settings if word not in words)]
+    given = [*options.runs, *options.settings]
+    words = [word for word in given if "=" in word and not Path(word).exists()]
+    runs = [word for word in given if word not in words]
     names = [word.removeprefix("study=") for word in words if word.startswith("study=")]
     if bool(names) == bool(runs) or len(names) > 1:
         raise UserError(
             "expected one study, such as study=quick, or runs to compare, such as runs/A runs/B, got "
-            f"{' '.join([*options.runs, *options.settings]) or 'neither'}"
+            f"{' '.join(given) or 'neither'}"
         )
     if runs:
         if words:

@@ -51,6 +51,7 @@ def table(folder: Path) -> list[dict[str, Any]]:
         return [{name: row[name] for name in SAME} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_joblib_on_two_processes_makes_the_same_table(command: list[str], tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     subprocess.run([*command, "--folder", "here"], cwd=tmp_path, check=True)
