@@ -1,6 +1,6 @@
 """The documentation is executed: code blocks run in order, and printed output is what it says.
 
-Blocks of one page share a folder, and Python blocks share their names. A block of ``text`` right
+Lines that only call `loopverse` run in this process, others in a shell. Blocks of one page share a folder, and Python blocks share their names. A block of ``text`` right
 after one of Python is its output. Training is cut to a few steps, and
 calibration to a few batches, by words added to the command. An HTML comment before a block changes what happens to it:
 
@@ -13,14 +13,18 @@ import contextlib
 import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from loopverse.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -87,6 +91,30 @@ def runnable(page: str) -> Iterator[Block]:
         yield block
 
 
+def plain_commands(code: str) -> list[list[str]] | None:
+    """The words of each line after `loopverse`, if that is all there is; None: it takes a shell."""
+    lines = [line for line in code.replace("\\\n", " ").splitlines() if line.strip()]
+    if any(set(line.partition(" #")[0]) & set("|&;<>$`*?~") for line in lines):
+        return None
+    commands = [words for line in lines if (words := shlex.split(line, comments=True))]
+    return [words[1:] for words in commands] if all(w[0] == "loopverse" for w in commands) else None
+
+
+def run_commands(commands: list[list[str]]) -> str:
+    """Run them in this process, which has imported torch already."""
+    printed = io.StringIO()
+    with (
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")
+        for words in commands:
+            status = main(words)
+            assert status == 0, f"loopverse {shlex.join(words)}: {printed.getvalue()}"
+    return printed.getvalue()
+
+
 def run_bash(code: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -122,7 +150,8 @@ def test_the_code_of_a_page_runs(
     monkeypatch.setitem(sys.modules, "documented", module)
     for block in runnable(page.read_text(encoding="utf-8")):
         if block.language == "bash":
-            printed = run_bash(block.code, tmp_path)
+            commands = plain_commands(block.code)
+            printed = run_bash(block.code, tmp_path) if commands is None else run_commands(commands)
         else:
             printed = run_python(block, page, module)
         if block.output is not None:
@@ -149,6 +178,18 @@ def test_only_what_takes_long_is_shortened_and_training_only_when_it_is_new() ->
     )
     assert shortened("loopverse train run=runs/a\n") == "loopverse train run=runs/a\n"
     assert shortened("loopverse sample runs/a\n") == "loopverse sample runs/a\n"
+
+
+def test_only_plain_lines_run_in_this_process() -> None:
+    code = "loopverse train \\\n  seed=1 # why\n\n# once more\nloopverse sample a --prompt 'x y'\n"
+    assert plain_commands(code) == [["train", "seed=1"], ["sample", "a", "--prompt", "x y"]]
+    for line in ("loopverse a && loopverse b", "loopverse a | head", "ls", "pip install x"):
+        assert plain_commands(f"loopverse train\n{line}\n") is None
+
+
+def test_a_command_that_fails_is_noticed() -> None:
+    with pytest.raises(AssertionError, match="loopverse sample none: .*no run folder none"):
+        run_commands([["sample", "none"]])
 
 
 def test_a_block_knows_its_mark_its_line_and_its_output() -> None:
