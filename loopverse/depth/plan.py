@@ -17,7 +17,8 @@ class LoopPlan:
     Attributes:
         depth: loops of every unit, or an integer tensor `[b]` with one depth per sequence; the most
             a unit gets when the rule is adaptive.
-        halting: when to stop early.
+        halting: when to stop early. A rule that gives no unit more than so many loops makes the depth smaller,
+            and one that does nothing else is `FixedDepth` in the plan.
         gradient: how to differentiate; ignored where no gradient is recorded.
         head: the trained part of a learned rule.
         keep_states: keep the state after every loop in the result.
@@ -36,6 +37,8 @@ class LoopPlan:
         least = int(self.depth.min()) if isinstance(self.depth, Tensor) else self.depth
         if least < 1:
             raise ValueError(f"the number of loops must be at least 1, got {least}")
+        if not isinstance(self.depth, Tensor):
+            self.halting, self.depth = self.halting.within(self.depth)
         halting = type(self.halting).__name__
         if self.halting.kv not in KEPT:
             raise ValueError(

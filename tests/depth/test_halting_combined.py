@@ -24,6 +24,7 @@ from loopverse.depth import (
     FixedDepth,
     FixedPoint,
     Halting,
+    LoopPlan,
     Patience,
     PredictionKL,
     SecondOrder,
@@ -116,6 +117,17 @@ def test_a_combination_is_what_its_parts_are() -> None:
     assert isinstance(rich.head(8), ExitHead)
     assert not Bounded(FixedDepth()).adaptive
     assert Bounded(FixedDepth(), max_loops=2).adaptive
+
+
+def test_a_largest_number_of_loops_costs_no_more_than_a_fixed_depth() -> None:
+    rule = Bounded(FixedPoint(), max_loops=2)
+    plan = LoopPlan(8, halting=rule)
+    assert (plan.deepest, plan.halting) == (2, rule)
+    assert LoopPlan(1, halting=rule).deepest == 1
+    plan = LoopPlan(8, halting=Bounded("fixed_depth", max_loops=2))
+    assert plan.deepest == 2
+    assert type(plan.halting) is FixedDepth
+    assert LoopPlan(8, halting=Bounded(FixedPoint(), min_loops=2)).deepest == 8
     assert Bounded(ExpertChoice(per="sequence")).competes
 
 

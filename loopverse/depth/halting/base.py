@@ -113,6 +113,14 @@ class Halting:
         """Whether units leave the loop while others of their row go on."""
         return self.adaptive and self.per_unit and self.kv != "exact"
 
+    def within(self, depth: int) -> tuple["Halting", int]:
+        """A rule that decides the same and asks for no loop in vain, and the most loops that it comes to.
+
+        Args:
+            depth: the most loops that there may be.
+        """
+        return self, depth
+
     @property
     def knob_value(self) -> float:
         """What the knob is at.

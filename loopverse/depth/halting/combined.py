@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from loopverse.depth.halting.base import Halting, Knob, Memory, Read
+from loopverse.depth.halting.base import FixedDepth, Halting, Knob, Memory, Read
 from loopverse.depth.halting.naming import Named, built, plain
 
 
@@ -295,6 +295,12 @@ class Bounded(_One):
     def adaptive(self) -> bool:
         """Whether the rule is, or there is a largest number of loops."""
         return super().adaptive or self.max_loops is not None
+
+    def within(self, depth: int) -> tuple[Halting, int]:
+        if self.max_loops is None:
+            return self, depth
+        rule = self if super().adaptive else FixedDepth(kv=self.kv)
+        return rule, min(depth, self.max_loops)
 
     def update(
         self,
