@@ -69,10 +69,10 @@ def _study(name: str, words: list[str], folder: Path | None) -> int:
     comparison = Comparison(
         title=f"What loops are worth: {Path(name).stem}",
         found=found,
-        methods=methods(study),
+        methods=methods(study, list(results.rates.values())),
         command=" ".join(["loopverse compare", *map(quote, [f"study={name}", *words])]),
         facts=[
-            f"{len(found)} groups",
+            f"{len(found)} group{'' if len(found) == 1 else 's'}",
             seeds,
             f"{len(results.rows)} runs",
             f"budget: {study.budget}",

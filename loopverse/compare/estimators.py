@@ -190,8 +190,8 @@ def cost_to_target(curve: Sequence[tuple[float, float]], target: float) -> float
 
 
 def _surely(means: Means, higher: str, lower: str) -> bool:
-    (_, a), (_, b) = means[higher], means[lower]
-    return a is not None and b is not None and float((a > b).double().mean()) >= SURE
+    low = means.difference(higher, lower).low
+    return low is not None and low > 0
 
 
 def _drawn_sizes(

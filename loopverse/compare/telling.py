@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from loopverse.analysis.numbers import count
 from loopverse.compare.estimators import Equivalent
-from loopverse.compare.findings import ArmFacts, Findings
+from loopverse.compare.findings import ONCE, ArmFacts, Findings
 from loopverse.compare.study import Study
 from loopverse.compare.uncertainty import Interval, as_estimate
 from loopverse.exhibit import Cell, Curves, Exhibit, Series, TableExhibit
@@ -26,8 +26,13 @@ PHI = 5.0
 """An exponent of which a study says nothing: its loops, or its baselines, cannot be told apart."""
 
 
-def methods(study: Study) -> list[str]:
-    """How a study was made, a sentence each."""
+def methods(study: Study, taken: Sequence[float] = ()) -> list[str]:
+    """How a study was made, a sentence each.
+
+    Args:
+        study: what was asked for.
+        taken: learning rates of the arms, as multiples of the domain's own.
+    """
     rates = ", ".join(f"{rate:g}" for rate in study.rates)
     tried = (
         "The domain's own learning rate was taken for all arms."
@@ -35,6 +40,9 @@ def methods(study: Study) -> list[str]:
         else f"Learning rates of {rates} times the domain's own were tried for every arm, with seed "
         f"{study.seeds[0]} and {study.tries:.0%} of the steps; the best was taken."
     )
+    edge = sum(rate in (min(study.rates), max(study.rates)) for rate in taken)
+    if edge and len(study.rates) > 2:
+        tried += f" For {edge} of {len(taken)} arms that was the smallest or the largest: a wider range may find better."
     return [
         BUDGET[study.budget],
         tried,
@@ -91,7 +99,7 @@ def across(all_found: Sequence[Findings]) -> TableExhibit:
     return TableExhibit(
         "What loops are worth",
         "Stands for: how many times its own parameters an untied model has that is as good, with the 95 % interval "
-        "over seeds; > and < where no trained baseline is that large or small. Better or worse is said where "
+        "over seeds; extrapolated where no trained one is that good or bad. Better or worse is said where "
         "the interval of the difference leaves zero out. FLOPs: of training, until the loss at which the model "
         "without loops ends, which needs 1.",
         columns=[
@@ -154,20 +162,18 @@ def exhibits(found: Findings) -> list[Exhibit]:
 
 
 def multipliers(all_found: Sequence[Findings]) -> Curves | None:
-    """What each number of loops is worth, a line for each group."""
+    """What each number of loops is worth, a line for each group of which it can be told."""
     series = []
     for found in all_found:
-        arms = [
-            a for a in found.of_kind("tied") if a.worth and math.isfinite(a.worth.multiplier.value)
-        ]
-        if arms:
-            values = [a.worth.multiplier for a in arms if a.worth]
+        known = [(arm.loops, arm.worth.multiplier) for arm in found.of_kind("tied") if arm.worth]
+        told = [(n, one) for n, one in known if math.isfinite(one.value) and not _anything(one)]
+        if told:
             series.append(
                 Series(
                     found.group,
-                    [float(a.loops) for a in arms],
-                    [one.value for one in values],
-                    [_margin(one) for one in values],
+                    [float(loops) for loops, _ in told],
+                    [one.value for _, one in told],
+                    [_margin(one) for _, one in told],
                 )
             )
     if not series:
@@ -205,6 +211,9 @@ def summary(all_found: Sequence[Findings], methods: Sequence[str], command: str)
 
 def _series(found: Findings, kind: str, cost: str) -> Series | None:
     arms = found.of_kind(kind)
+    once = found.arm(ONCE)
+    if kind == "untied" and arms and once is not None:  # a single loop owns its layers
+        arms = [once, *arms]
     if not arms:
         return None
     return Series(
@@ -217,7 +226,7 @@ def _series(found: Findings, kind: str, cost: str) -> Series | None:
 
 def _gains(found: Findings) -> Curves | None:
     tied = found.of_kind("tied")
-    if len(tied) < 2:
+    if len(tied) < 3:
         return None
     steps = list(pairwise(tied))
     return Curves(
