@@ -55,22 +55,31 @@ def _study(name: str, words: list[str], folder: Path | None) -> int:
     launcher = [word for word in words if word.startswith("hydra")]
     changes = [word for word in words if word not in launcher]
     study = read_study(name, changes)
+    place = [] if folder is None else ["--folder", str(folder)]
+    line = " ".join(["loopverse compare", *map(quote, [f"study={name}", *words, *place])])
     folder = folder or Path("studies") / Path(name).stem
     console = Console(highlight=False)
     began = time.monotonic()
-    results = conduct(
-        study,
-        folder.resolve(),
-        launcher,
-        told=lambda what: console.print(f"[dim]{escape(what)}[/]"),
-    )
+    try:
+        results = conduct(
+            study,
+            folder.resolve(),
+            launcher,
+            told=lambda what: console.print(f"[dim]{escape(what)}[/]"),
+        )
+    except KeyboardInterrupt:
+        console.print(
+            f"stopped; what is finished is kept, and the same line goes on:\n  {escape(line)}",
+            soft_wrap=True,
+        )
+        raise
     found = findings(results.rows, results.curves)
     seeds = f"{len(study.seeds)} seed{'' if len(study.seeds) == 1 else 's'}"
     comparison = Comparison(
         title=f"What loops are worth: {Path(name).stem}",
         found=found,
         methods=methods(study, list(results.rates.values())),
-        command=" ".join(["loopverse compare", *map(quote, [f"study={name}", *words])]),
+        command=line,
         facts=[
             f"{len(found)} group{'' if len(found) == 1 else 's'}",
             seeds,

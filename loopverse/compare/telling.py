@@ -279,6 +279,8 @@ def _stop(found: Findings, deepest: int) -> str:
         told = f"Each step up to {loops}, the most that were tried, is worth its cost"
     elif stop.sure:
         told = f"Gain stops at {loops}: more are not worth their cost"
+    elif stop.loops == 1:
+        told = "Whether more than 1 loop is worth its cost takes more seeds to tell"
     else:
         told = (
             f"Up to {loops} are surely worth their cost; whether more are takes more seeds to tell"

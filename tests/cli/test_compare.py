@@ -87,7 +87,9 @@ def test_a_study_that_was_stopped_goes_on_and_makes_no_run_twice(
         return train(config, run=run)
 
     monkeypatch.setattr(running, "train", killed)
-    assert loopverse("compare", study, "--folder", "parts").status == 130
+    stopped = loopverse("compare", study, "--folder", "parts")
+    assert stopped.status == 130
+    assert f"the same line goes on:\n  loopverse compare {study}" in stopped.out
     done = len(list(Path("parts/runs").glob("*/summary.json")))
     assert done == 7
     assert loopverse("compare", study, "--folder", "parts").status == 0
