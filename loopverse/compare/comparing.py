@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loopverse.analysis.overrides import overrides
 from loopverse.compare.study import Arm
-from loopverse.compare.table import Row, curve_of, price_of
+from loopverse.compare.table import NOT_FINITE, Row, curve_of, price_of
 from loopverse.errors import UserError
 from loopverse.training import RunFolder
 from loopverse.training.config import TrainConfig
@@ -46,7 +46,7 @@ def _row(run: RunFolder) -> tuple[Row, list[tuple[float, float]]]:
     kind = _kind(config)
     loops = config.schedule.typical()
     flops = price.training * price.units
-    value = summary.get("value")
+    value = float(summary["value"]) if summary.get("value") is not None else math.nan
     row = Row(
         group=config.choices["domain"],
         arm=str(Arm(kind, loops)),
@@ -56,9 +56,9 @@ def _row(run: RunFolder) -> tuple[Row, list[tuple[float, float]]]:
         rate=1.0,
         steps=config.training.steps,
         state="finished",
-        reason="",
+        reason="" if math.isfinite(value) else NOT_FINITE,
         metric=str(summary["metric"]),
-        value=math.nan if value is None else float(value),
+        value=value,
         seconds=float(summary["seconds"]),
         parameters=price.parameters,
         outside=price.outside,

@@ -11,6 +11,7 @@ from loopverse.compare.jobs import Job, job
 from loopverse.compare.running import run_jobs
 from loopverse.compare.study import Arm, Group, Study, as_yaml, pairs
 from loopverse.compare.table import Price, Row, as_csv, curve_of, price_of, row_of
+from loopverse.errors import UserError
 from loopverse.training import RunFolder
 from loopverse.training.compose import compose
 from loopverse.training.files import write_text
@@ -136,7 +137,16 @@ def _share(
 
 
 def _pace(tries: Sequence[Job], rate: float) -> float:
-    """Seconds of a step, in the try of a rate."""
+    """Seconds of a step, in the try of a rate.
+
+    Raises:
+        ValueError: the try failed.
+    """
     (one,) = [one for one in tries if one.rate == rate]
     summary = RunFolder.open(one.path).summary if one.finished else None
-    return math.nan if summary is None else float(summary["seconds"]) / one.steps
+    if summary is None:
+        raise UserError(
+            f"budget=seconds needs to know how long a step of {one.group}, {one.arm} takes, and its try failed "
+            f"({one.failure}): leave that arm out, or use budget=data"
+        )
+    return float(summary["seconds"]) / one.steps

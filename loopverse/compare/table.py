@@ -20,6 +20,8 @@ from loopverse.training.config import TrainConfig
 from loopverse.training.evaluation import SEED
 from loopverse.training.seeding import stream
 
+NOT_FINITE = "the headline metric is not a finite number"
+
 
 @dataclass
 class Price:
@@ -138,7 +140,7 @@ def row_of(job: Job, price: Price) -> Row:
     value = job.value
     state = "finished" if finished else "failed" if reason else "missing"
     if finished and not math.isfinite(value):
-        state, reason = "failed", "the headline metric is not a finite number"
+        state, reason = "failed", NOT_FINITE
     return Row(
         group=str(job.group),
         arm=str(job.arm),

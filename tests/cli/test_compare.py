@@ -156,6 +156,18 @@ def test_budgets_give_cheap_arms_more_steps(loopverse: Command, study: str, budg
         assert max(budgets) - min(budgets) < max(steps), "to a step"
 
 
+def test_a_pace_that_is_not_known_is_no_budget(
+    loopverse: Command, study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(config=None, *, run=None) -> Run:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(running, "train", fails)
+    answer = loopverse("compare", study, "budget=seconds", "seeds=[0]")
+    assert answer.status == 2
+    assert "its try failed (RuntimeError: out of memory)" in answer.err
+
+
 def test_watching_shows_how_far_a_study_has_come(loopverse: Command, study: str) -> None:
     loopverse("compare", study, "seeds=[0]", "rates=[1.0]")
     answer = loopverse("compare", "--watch", "studies/mine")
@@ -189,6 +201,10 @@ def test_runs_that_there_are_are_compared(loopverse: Command, refusal: Refusal) 
     summary = Path(runs[2]) / "summary.json"
     summary.write_text(json.dumps({**json.loads(summary.read_text()), "metric": "errors"}))
     assert "numbers of different kinds cannot be compared" in refusal("compare", runs[0], runs[2])
+    summary = Path(runs[3]) / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "value": None}))
+    answer = loopverse("compare", runs[0], runs[3])
+    assert "the headline metric is not a finite number" in answer.out
 
 
 @pytest.mark.parametrize(
