@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 import torchmetrics
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -295,6 +295,18 @@ class DomainAdapter(nn.Module, ABC):
     ) -> None:
         """Update what `metrics()` returned with one batch."""
         metrics[self.metric].update(outcome.losses, outcome.weights)
+
+    def correct(self, outcome: Outcome, batch: TensorDict) -> Bool[Tensor, "*units"] | None:
+        """Which units are predicted right, of the shape of the losses. Optional.
+
+        Where predictions are categories, so that it can be said which loops find the right one and which
+        lose it again. None: this domain knows no right and wrong.
+
+        Args:
+            outcome: of `forward`, at any depth.
+            batch: the prepared batch.
+        """
+        return None
 
     def difficulties(
         self, outcome: Outcome, batch: TensorDict

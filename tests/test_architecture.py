@@ -12,7 +12,7 @@ from source_code import REPOSITORY, Guard, domain_packages, new_violations, sour
 
 ROOMS = (
     *("errors", "memory", "exhibit", "depth", "nn", "domain", "registry", "model"),
-    *("training", "analysis", "compare", "testing", "cli", "__main__"),
+    *("training", "analysis", "diagnosis", "compare", "testing", "cli", "__main__"),
 )
 """A room imports rooms to its left. `text` stands aside: no room imports it, domains do."""
 TEXT_MAY_IMPORT = ("errors", "exhibit", "nn", "domain")

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 import torchmetrics
+from jaxtyping import Bool
 from tensordict import TensorDict
 from torch import Tensor
 from torch.distributions import Distribution
@@ -45,6 +46,11 @@ class Autoregressive(TextDomain):
     def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
         nats = -prediction.log_prob(cast(Tensor, batch["targets"]))
         return Outcome(nats, cast(Tensor, batch["weights"]), prediction=prediction)
+
+    def correct(self, outcome: Outcome, batch: TensorDict) -> Bool[Tensor, "b t"]:
+        """Where the most likely token is the next one."""
+        assert isinstance(outcome.prediction, TokenDistribution)
+        return outcome.prediction.mode == cast(Tensor, batch["targets"])
 
     def metrics(self) -> dict[str, torchmetrics.Metric]:
         return {**super().metrics(), "perplexity": Perplexity(ignore_index=NOT_COUNTED)}

@@ -136,6 +136,13 @@ class MaskedDiffusion(TextDomain):
         """What the core reads in use: tokens, masks among them, at noise levels in (0, 1]."""
         return self._inputs(tokens, level, Attend(causal=False))
 
+    def correct(self, outcome: Outcome, batch: TensorDict) -> Bool[Tensor, "b t"]:
+        """Where the most likely token is the hidden one, or was visible."""
+        assert isinstance(outcome.prediction, TokenDistribution)
+        tokens = cast(Tensor, batch["tokens"])
+        visible = cast(Tensor, batch["visible"]) != self.mask_id
+        return visible | (outcome.prediction.mode == tokens)
+
     def loss(self, prediction: Distribution, batch: TensorDict) -> Outcome:
         """Nats of the bound, for each token; 0 for those that are visible."""
         nats = -prediction.log_prob(cast(Tensor, batch["tokens"]))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from loopverse.analysis.calibration import Calibration
 from loopverse.analysis.numbers import loops_in_words
 from loopverse.analysis.saving import Units, correlate, rows_of, saving
 from loopverse.analysis.thresholds import Amount, Found, Search, measured_on
+from loopverse.analysis.ways import batch_size_for
 from loopverse.depth import (
     Bounded,
     Confidence,
@@ -25,12 +25,9 @@ from loopverse.depth.halting.naming import plain, title_of
 from loopverse.errors import UserError
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
-from loopverse.training.evaluation import SEED
 
 BATCHES = 32
 """Held-out batches that are read at most, where nothing else is asked."""
-ENOUGH = 16
-"""Held-out batches that are wanted, for intervals over half of them."""
 
 
 def usual_rules(model: LoopedModel) -> list[Halting]:
@@ -172,7 +169,7 @@ def calibrate_run(
         rules,
         loops=loops or loaded.config.schedule.typical(),
         amount=Amount(
-            batch_size or _batch_size(loaded.model, training.batch_size),
+            batch_size or batch_size_for(loaded.model, training.batch_size),
             max_batches,
             loaded.folder.facts["precision"],
         ),
@@ -183,16 +180,3 @@ def calibrate_run(
     calibration.save(loaded.folder.path)
     allocation.save(loaded.folder.path)
     return calibration
-
-
-def _batch_size(model: LoopedModel, size: int) -> int:
-    """The largest of a batch size, its half, its quarter and so on with which there are enough batches."""
-
-    def count(size: int) -> int:
-        batches = model.adapter.batches("valid", batch_size=size, seed=SEED)
-        return sum(1 for _ in islice(batches, ENOUGH))
-
-    found = count(size)
-    while found < ENOUGH and size > 1 and (more := count(size // 2)) > found:
-        found, size = more, size // 2
-    return size

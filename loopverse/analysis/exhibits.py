@@ -3,6 +3,7 @@
 exhibits.json     every exhibit, in the order in which the domain yielded them
 exhibits/         their pictures, `NAME.png` and `NAME.gif`
 allocation.json   where the loops went under a rule to stop early; its pictures in allocation/
+diagnosis.json    what each loop does, and what looks unhealthy
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from loopverse.training.seeding import seed_everything
 
 EXHIBITS = "exhibits"
 """What the domain shows: the name of the file in the run folder, and of the folder of its pictures."""
+DIAGNOSIS = "diagnosis"
+"""What `loopverse.diagnosis` found: the name of its file."""
 KINDS: dict[str, type[Exhibit]] = {
     "table": TableExhibit,
     "heat map": HeatMap,
@@ -112,10 +115,10 @@ class Exhibition:
             exhibits = [_exhibit(record, run / name) for record in content.pop("exhibits")]
             return cls(exhibits=exhibits, **content)
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            rule = "" if name == EXHIBITS else " halting=NAME"
+            again = {EXHIBITS: f"evaluate {run}", DIAGNOSIS: f"diagnose {run}"}
             raise UserError(
                 f"{path} or a picture of it is damaged and cannot be read: write it again with "
-                f"`loopverse evaluate {run}{rule}`"
+                f"`loopverse {again.get(name, f'evaluate {run} halting=NAME')}`"
             ) from error
 
 

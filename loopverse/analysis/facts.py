@@ -12,7 +12,7 @@ from loopverse.analysis.allocation import ALLOCATION
 from loopverse.analysis.depths import DepthTable, usual_depths
 from loopverse.analysis.efficiency import Part, parts
 from loopverse.analysis.evaluate import FILE
-from loopverse.analysis.exhibits import Exhibition
+from loopverse.analysis.exhibits import DIAGNOSIS, Exhibition
 from loopverse.analysis.overrides import overrides
 from loopverse.analysis.quality import FILE as QUALITY
 from loopverse.analysis.quality import QualityTable
@@ -56,6 +56,7 @@ class RunFacts:
         quality: what it makes, against what that costs, if it was measured.
         exhibition: what its domain shows of it.
         allocation: where the loops went under a rule to stop early, if that was measured.
+        diagnosis: what each loop does, if that was asked.
         changed: overrides that lead from the defaults to this run; None where no line leads to it.
         missing: what a finished run would have, and how to get it.
     """
@@ -71,6 +72,7 @@ class RunFacts:
     quality: QualityTable | None
     exhibition: Exhibition
     allocation: Exhibition
+    diagnosis: Exhibition
     changed: list[str] | None
     missing: list[str] = field(default_factory=list)
 
@@ -140,6 +142,7 @@ class RunFacts:
                 "measure it at other depths",
                 f"loopverse evaluate {path} --loops {','.join(map(str, depths))}",
             ),
+            ("see what each loop does", f"loopverse diagnose {path}"),
             ("write this page anew", f"loopverse report {path}"),
         ]
         commands = [*suggested(self.domain, self.folder.path), *commands]
@@ -200,6 +203,7 @@ def read_facts(run: RunFolder) -> RunFacts:
         quality=None,
         exhibition=Exhibition([]),
         allocation=Exhibition([]),
+        diagnosis=Exhibition([]),
         changed=None,
     )
     try:
@@ -230,6 +234,10 @@ def read_facts(run: RunFolder) -> RunFacts:
         facts.missing.append(
             f"Not all of where the loops went is here: {facts.allocation.problem}."
         )
+    try:
+        facts.diagnosis = Exhibition.load(run.path, DIAGNOSIS)
+    except UserError as error:
+        facts.missing.append(f"{error}.")
     try:
         facts.changed = overrides(config)
     except UserError as error:

@@ -52,6 +52,7 @@ def render(facts: RunFacts) -> str:
             figures=_figures(facts),
             shows=shows(facts.exhibition.exhibits, "exhibit"),
             allocated=shows(facts.allocation.exhibits, "allocation"),
+            diagnosed=shows(facts.diagnosis.exhibits, "diagnosis"),
             verdicts=verdicts(facts.table) if facts.table else [],
             applied=applied,
             settings=as_yaml(facts.config),

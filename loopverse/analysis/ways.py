@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from statistics import median
 
 import torchmetrics
@@ -10,8 +11,10 @@ from loopverse.analysis.statistics import Estimate, estimate
 from loopverse.depth.halting.naming import in_words
 from loopverse.exhibit import Cell, TableExhibit
 from loopverse.model import LoopedModel
-from loopverse.training.evaluation import Measured, Way, held_out
+from loopverse.training.evaluation import SEED, Measured, Way, held_out
 
+ENOUGH = 16
+"""Held-out batches that are wanted, for intervals over half of them."""
 Watcher = Callable[[str, Measured], None]
 """Is told the name of a way and what came of a batch."""
 
@@ -206,6 +209,19 @@ def read_in_ways(
         device=next(model.parameters()).device.type,
         readings=[tallies[name].reading(name, way) for name, way in ways.items()],
     )
+
+
+def batch_size_for(model: LoopedModel, size: int) -> int:
+    """The largest of a batch size, its half, its quarter and so on with which there are enough batches."""
+
+    def count(size: int) -> int:
+        batches = model.adapter.batches("valid", batch_size=size, seed=SEED)
+        return sum(1 for _ in islice(batches, ENOUGH))
+
+    found = count(size)
+    while found < ENOUGH and size > 1 and (more := count(size // 2)) > found:
+        found, size = more, size // 2
+    return size
 
 
 def no_data(model: LoopedModel) -> ValueError:

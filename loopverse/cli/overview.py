@@ -15,6 +15,7 @@ COMMANDS = {
     "sample": "let a trained model continue prompts",
     "evaluate": "measure a run at several numbers of loops, and what it makes",
     "calibrate": "find how soon a run may stop early, and what that saves",
+    "diagnose": "see what each loop of a run does, and what looks unhealthy",
     "compare": "find out whether looping is worth it: studies with controls, or runs you have",
     "report": "write the report.html of a run anew",
     "domains": "list what can be learned here: the installed domains",

@@ -40,6 +40,11 @@ class TokenDistribution(Categorical):
         return F.softmax(self.raw.float(), dim=-1)
 
     @property
+    def mode(self) -> Int[Tensor, "*batch"]:
+        """The most likely token."""
+        return self.raw.argmax(dim=-1)
+
+    @property
     def _param(self) -> Tensor:
         return self.raw
 
