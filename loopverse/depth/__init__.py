@@ -12,6 +12,7 @@ from loopverse.depth.budget import (
     Table,
 )
 from loopverse.depth.contraction import largest_gain, measured_quotient
+from loopverse.depth.geometry import effective_rank, step_size, turn
 from loopverse.depth.gradient import (
     AdjointReport,
     Checkpointed,
@@ -125,8 +126,11 @@ __all__ = [
     "TokenRouting",
     "Truncated",
     "Uniform",
+    "effective_rank",
     "iterate",
     "largest_gain",
     "measured_quotient",
     "solve",
+    "step_size",
+    "turn",
 ]

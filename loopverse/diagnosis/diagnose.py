@@ -23,11 +23,12 @@ from loopverse.diagnosis.fidelity import Fidelity, gradient_fidelity
 from loopverse.diagnosis.findings import Choice, Finding, advice, choose_depth, health
 from loopverse.diagnosis.settling import Settling, settle
 from loopverse.diagnosis.sweep import Sweep
-from loopverse.diagnosis.trace import Probe, Trace
+from loopverse.diagnosis.trace import Trace
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, load
 from loopverse.training.evaluation import SEED, Measured, Way
 from loopverse.training.precision import autocast
+from loopverse.training.probe import Probe
 
 SAMPLES = 500
 """Held-out rows that are read, where there are as many."""

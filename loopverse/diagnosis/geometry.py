@@ -1,4 +1,4 @@
-"""How a state moves from loop to loop: sizes, angles, ranks, and where it ends up."""
+"""Where a state ends up that moves from loop to loop."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from loopverse.depth import step_size
+
 Trajectory = Literal["fixed point", "orbit", "drift"]
 SETTLED = 1e-2
 """Relative change of a state in a loop, below which it stands still."""
@@ -14,37 +16,6 @@ RETURNS = 0.1
 """An orbit comes back this near, as a share of the size of its steps."""
 LONGEST = 8
 """The longest period that is looked for."""
-
-
-def step_size(
-    before: Float[Tensor, "*units d"], after: Float[Tensor, "*units d"]
-) -> Float[Tensor, "*units"]:
-    """`||after - before|| / ||after||` of each unit."""
-    tiny = torch.finfo(torch.float32).tiny
-    return (after - before).float().norm(dim=-1) / after.float().norm(dim=-1).clamp(min=tiny)
-
-
-def turn(
-    move: Float[Tensor, "*units d"], last: Float[Tensor, "*units d"]
-) -> Float[Tensor, "*units"]:
-    """The cosine between two moves of a unit that follow each other: below zero it swings back."""
-    return torch.cosine_similarity(move.float(), last.float(), dim=-1)
-
-
-def effective_rank(states: Float[Tensor, "n d"]) -> float:
-    """`exp(H(s / sum s))`, of the singular values `s` of the states, each at a root mean square of one.
-
-    How many directions the units of a batch spread over: one where all are alike, `min(n, d)` at most.
-    Source: Roy and Vetterli 2007, The effective rank, eq. 3.
-    """
-    wide = states.float()
-    rms = wide.square().mean(-1, keepdim=True).sqrt().clamp(min=torch.finfo(torch.float32).tiny)
-    values = torch.linalg.svdvals(wide / rms).double()
-    total = values.sum()
-    if not total.isfinite() or total == 0:
-        return float("nan")
-    shares = values / total
-    return float(torch.special.entr(shares).sum().exp())
 
 
 def trajectories(states: Sequence[Float[Tensor, "*units d"]]) -> dict[Trajectory, float]:

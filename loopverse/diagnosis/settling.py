@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from loopverse.depth import Active, LoopPlan, iterate, largest_gain
-from loopverse.diagnosis.geometry import LONGEST, Trajectory, period, step_size, trajectories
-from loopverse.diagnosis.trace import Call
+from loopverse.depth import Active, LoopPlan, iterate, largest_gain, step_size
+from loopverse.diagnosis.geometry import LONGEST, Trajectory, period, trajectories
 from loopverse.nn import RecurrentCore
+from loopverse.training.probe import Call
 
 FAR = 64
 """Loops after which a trajectory is judged."""

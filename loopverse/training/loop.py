@@ -150,6 +150,7 @@ def train(
                 value = row[session.model.adapter.metric]
                 progress.seconds = row["seconds"] = time.perf_counter() - clock
                 session.log(row)
+                session.log(session.look(row["seconds"]))
                 reporter.evaluated(row)
                 saving |= value < session.best
                 session.best = min(session.best, value)

@@ -1,7 +1,8 @@
 """`metrics.jsonl`: one JSON object a line, added as training goes, cut back on resume.
 
 Rows of training steps have `split: train` and loss, grad_norm, rate, depth, units, units_per_second;
-rows of evaluations have `split: valid`, loops and the domain's metrics. All have `step` and `seconds`.
+rows of evaluations have `split: valid`, loops and the domain's metrics; with each comes one of `split:
+loops`, how the state moves in every loop of a held-out batch. All have `step` and `seconds`.
 """
 
 import json

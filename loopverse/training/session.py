@@ -30,6 +30,7 @@ from loopverse.training.config import TrainConfig
 from loopverse.training.ema import Average
 from loopverse.training.evaluation import evaluate
 from loopverse.training.files import write_json
+from loopverse.training.probe import loop_figures
 from loopverse.training.rows import Row
 from loopverse.training.runs import RunFolder
 from loopverse.training.seeding import stream
@@ -178,6 +179,17 @@ class Session:
                 world_size=self.accelerator.num_processes,
             )
         return {"step": self.progress.step, "split": "valid", "loops": depth, **metrics}
+
+    def look(self, seconds: float) -> Row:
+        """The row of how the state moves in each loop; on the main process, nothing on others."""
+        if not self.accelerator.is_main_process:
+            return {}
+        settings, depth = self.config.training, self.config.schedule.typical()
+        with self.average.in_place() if self.average is not None else nullcontext():
+            figures = loop_figures(
+                self.model, depth, batch_size=settings.batch_size, precision=self.precision
+            )
+        return {"step": self.progress.step, "split": "loops", "seconds": seconds, **figures}
 
     def save(self, value: float | None) -> Path | None:
         """Save a checkpoint, on the main process; `value` is the headline metric if it is known."""

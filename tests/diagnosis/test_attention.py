@@ -8,12 +8,17 @@ from hypothesis import strategies as st
 from loopverse.depth import LoopPlan
 from loopverse.diagnosis.attention import AttentionTrace, attention_weights
 from loopverse.nn import Add, Attend, CoreConfig, CoreInput, PositionNoise, RecurrentCore, Zeros
+from loopverse.nn.attention import Attention
 
 
 def small_core(**changes: object) -> RecurrentCore:
     torch.manual_seed(0)
     settings = {"width": 16, "num_heads": 4, "loops": 3, "injection": Add(), "init": Zeros()}
     return RecurrentCore(CoreConfig(**{**settings, **changes})).eval()
+
+
+def layers(core: RecurrentCore) -> list[Attention]:
+    return [part for part in core.bodies.modules() if isinstance(part, Attention)]
 
 
 @given(
@@ -34,7 +39,7 @@ def test_weights_are_those_that_the_values_are_read_with(
     def look(module, arguments) -> None:
         seen.append((module, *arguments))
 
-    attention = core.bodies[0].layers.blocks[0].attention
+    attention = layers(core)[0]
     hook = attention.register_forward_pre_hook(look)
     core(CoreInput(x, Attend(causal=causal, padding=padding)), LoopPlan(1), PositionNoise())
     hook.remove()
@@ -57,9 +62,8 @@ def test_attention_that_stays_has_not_moved() -> None:
     assert sorted(trace.moved) == [1, 2]
     assert all(value > 0 for values in trace.moved.values() for value in values)
     still = AttentionTrace()
-    for body in core.bodies:
-        for block in body.layers.blocks:
-            block.attention.qkv.weight.zero_()
+    for layer in layers(core):
+        layer.qkv.weight.zero_()
     with still.watching(core.bodies):
         core(CoreInput(torch.randn(2, 7, 16), Attend()), LoopPlan(3), PositionNoise())
     assert all(value == 0 for values in still.moved.values() for value in values)

@@ -8,16 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from loopverse.diagnosis.geometry import (
-    effective_rank,
-    period,
-    step_size,
-    trajectories,
-    turn,
-)
+from loopverse.depth import effective_rank, step_size, turn
+from loopverse.diagnosis.geometry import period, trajectories
 from loopverse.diagnosis.settling import Settling, begin_elsewhere, look
-from loopverse.diagnosis.trace import Call
 from loopverse.nn import Attend, CoreInput
+from loopverse.training.probe import Call
 
 
 def rotation(angle: float, scale: float = 1.0) -> Tensor:
