@@ -97,13 +97,12 @@ def _compare_runs(runs: list[str], folder: Path | None) -> int:
     from loopverse.compare.comparing import rows_of_runs
     from loopverse.compare.findings import findings
     from loopverse.compare.report import Comparison
-    from loopverse.compare.table import as_csv
-    from loopverse.training.files import write_text
+    from loopverse.compare.table import write_table
 
     rows, curves = rows_of_runs(runs)
     folder = folder or Path("studies") / "runs"
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "runs.csv", as_csv(rows))
+    write_table(rows, folder)
     comparison = Comparison(
         title="What loops are worth: runs",
         found=findings(rows, curves),

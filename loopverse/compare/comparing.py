@@ -65,6 +65,8 @@ def _row(run: RunFolder) -> tuple[Row, list[tuple[float, float]]]:
         applied=price.applied,
         forward_flops=price.forward,
         training_flops=flops * config.training.steps,
+        memory=price.memory,
+        joules=math.nan,
         folder=str(run.path),
     )
     return row, curve_of(run, flops)

@@ -10,13 +10,13 @@ from pathlib import Path
 from loopverse.compare.jobs import Job, job
 from loopverse.compare.running import run_jobs
 from loopverse.compare.study import Arm, Group, Study, as_yaml, pairs
-from loopverse.compare.table import Price, Row, as_csv, curve_of, price_of, row_of
+from loopverse.compare.table import Price, Row, curve_of, price_of, row_of, write_table
 from loopverse.errors import UserError
 from loopverse.training import RunFolder
 from loopverse.training.compose import compose
 from loopverse.training.files import write_text
 
-STUDY, TABLE = "study.yaml", "runs.csv"
+STUDY = "study.yaml"
 ONCE = Arm("tied", 1)
 """The arm without loops, by which budgets are measured."""
 Pair = tuple[Group, Arm]
@@ -97,7 +97,7 @@ def conduct(
             price = prices[one.group, one.arm]
             curve = curve_of(RunFolder.open(one.path), price.training * price.units)
             results.curves[str(one.group), str(one.arm), one.seed] = curve
-    write_text(folder / TABLE, as_csv(results.rows))
+    write_table(results.rows, folder)
     return results
 
 

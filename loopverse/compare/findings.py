@@ -22,6 +22,13 @@ from loopverse.compare.uncertainty import Interval, Means, means
 from loopverse.errors import UserError
 
 ONCE = "1 loop"
+COSTS = {
+    "parameters": "parameters",
+    "training FLOPs": "training_flops",
+    "seconds": "seconds",
+    "memory": "memory",
+}
+"""What an arm may be cheap in, and where that stands in its facts."""
 Curves = Mapping[tuple[str, str, int], Sequence[tuple[float, float]]]
 
 
@@ -39,7 +46,9 @@ class ArmFacts:
         applied: unrolled.
         forward_flops: per unit.
         training_flops: of a run.
+        memory: bytes that a training step keeps.
         seconds: of a run, over seeds.
+        joules: likewise; not a number where the machine does not tell.
         rate: multiple of the learning rate.
         against_once: whether it is "better" or "worse" than the arm without loops, or that is "not told".
         against_untied: the same against the untied arm of equal FLOPs; empty where there is none.
@@ -57,7 +66,9 @@ class ArmFacts:
     applied: int
     forward_flops: float
     training_flops: float
+    memory: int
     seconds: float
+    joules: float
     rate: float
     against_once: str = ""
     against_untied: str = ""
@@ -77,7 +88,7 @@ class Findings:
         failed: rows without one.
         exponent: the `phi` of `r^phi`; None without two baselines or a looped arm.
         stop: where more loops stop being worth their cost; None with one seed.
-        fronts: names of the arms that no other one beats, by "parameters" and "FLOPs".
+        fronts: names of the arms that no other one beats, by each of `COSTS`.
         lacking: why something is not told.
     """
 
@@ -136,8 +147,8 @@ def _of_group(name: str, rows: list[Row], curves: Curves) -> Findings:
     _hold_against_controls(found, known)
     _find_worth(found, known)
     _find_stop(found, known)
-    for cost in ("parameters", "FLOPs"):
-        points = {a.name: (_cost(a, cost), a.loss.value) for a in found.arms}
+    for cost in COSTS:
+        points = {a.name: (float(getattr(a, COSTS[cost])), a.loss.value) for a in found.arms}
         found.fronts[cost] = pareto(points)
     for arm in found.arms:
         arm.to_target = _to_target(found, arm, curves)
@@ -157,7 +168,9 @@ def _arm(name: str, rows: list[Row], known: Means) -> ArmFacts:
         applied=first.applied,
         forward_flops=first.forward_flops,
         training_flops=first.training_flops,
+        memory=first.memory,
         seconds=mean(row.seconds for row in rows),
+        joules=mean(row.joules for row in rows),
         rate=first.rate,
     )
 
@@ -210,10 +223,6 @@ def _find_stop(found: Findings, known: Means) -> None:
     if len(tied) > 1:
         arms = {arm.loops: arm.name for arm in tied}
         found.stop = gain_stops(arms, {arm.loops: arm.forward_flops for arm in tied}, known)
-
-
-def _cost(arm: ArmFacts, kind: str) -> float:
-    return float(arm.parameters) if kind == "parameters" else arm.training_flops
 
 
 def _to_target(found: Findings, arm: ArmFacts, curves: Curves) -> float | None:

@@ -88,6 +88,11 @@ class Job:
         return [*self.words, f"runs={self.folder / RUNS}", f"name={self.name}"]
 
     @property
+    def energy(self) -> Path:
+        """Where it is noted what it used."""
+        return self.folder / RUNS / f"{self.name}.energy.json"
+
+    @property
     def _failed(self) -> Path:
         return self.folder / RUNS / f"{self.name}.failed.json"
 

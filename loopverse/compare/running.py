@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
+from loopverse.compare.energy import Meter, add_joules
 from loopverse.compare.jobs import RUNS, Job, note_failure
 from loopverse.errors import UserError
 from loopverse.training import RunFolder, train
@@ -81,8 +82,10 @@ class Task:
         config = build(values, job.runtime.choices, list(job.overrides.task))
         path, began = Path(config.runs) / config.name, time.perf_counter()
         note_failure(path.parent, path.name, "")
+        anew, meter = not (path / "run.json").exists(), Meter()
+        meter.start()
         try:
-            if (path / "run.json").exists():
+            if not anew:
                 run = train(run=RunFolder.open(path))
             else:
                 if path.exists():  # half-written: its run was killed before it was set up
@@ -93,6 +96,7 @@ class Task:
             note_failure(path.parent, path.name, reason)
             self._say(job.job.num, path.name, f"failed, {reason}")
             return
+        add_joules(path.parent / f"{path.name}.energy.json", meter.joules(), anew)
         if run.signal is not None:
             raise KeyboardInterrupt
         summary = run.folder.summary or {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import math
 from collections.abc import Sequence
@@ -13,13 +14,17 @@ from pathlib import Path
 from tensordict import TensorDict
 
 from loopverse.analysis.efficiency import Cost, applied, measure_cost, parts
+from loopverse.compare.energy import read_joules
 from loopverse.compare.jobs import Job
+from loopverse.compare.memory import training_memory
 from loopverse.model import LoopedModel
 from loopverse.training import RunFolder, build_model
 from loopverse.training.config import TrainConfig
 from loopverse.training.evaluation import SEED
+from loopverse.training.files import write_bytes, write_text
 from loopverse.training.seeding import stream
 
+TABLE = "runs.csv"
 NOT_FINITE = "the headline metric is not a finite number"
 
 
@@ -34,6 +39,7 @@ class Price:
         forward: FLOPs of a forward pass, per unit.
         training: FLOPs of a training step, per unit: thrice as many where every loop is differentiated.
         units: of a training step.
+        memory: bytes that a training step keeps (`loopverse.compare.memory`).
     """
 
     parameters: int
@@ -42,6 +48,7 @@ class Price:
     forward: float
     training: float
     units: int
+    memory: int
 
 
 @dataclass
@@ -66,6 +73,8 @@ class Row:
         applied: unrolled.
         forward_flops: per unit.
         training_flops: of the whole run.
+        memory: bytes that a training step keeps.
+        joules: that the machine used while it was trained; not a number where that is not known.
         folder: where the run lies, from the folder of the study.
     """
 
@@ -86,6 +95,8 @@ class Row:
     applied: int
     forward_flops: float
     training_flops: float
+    memory: int
+    joules: float
     folder: str
 
     @property
@@ -113,6 +124,7 @@ def price_of(config: TrainConfig) -> Price:
         forward=cost.per_unit(model.core, depth),
         training=training_flops(model, config, cost, depth),
         units=cost.units * config.training.accumulate,
+        memory=training_memory(model, config, batch),
     )
 
 
@@ -159,6 +171,8 @@ def row_of(job: Job, price: Price) -> Row:
         applied=price.applied,
         forward_flops=price.forward,
         training_flops=price.training * price.units * job.steps,
+        memory=price.memory,
+        joules=read_joules(job.energy),
         folder=str(job.path.relative_to(job.folder)),
     )
 
@@ -181,6 +195,18 @@ def as_csv(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
+
+
+def write_table(rows: Sequence[Row], folder: Path) -> None:
+    """`runs.csv`, and `runs.parquet` with the same where pyarrow is installed, as the extra `text` has it."""
+    write_text(folder / TABLE, as_csv(rows))
+    if importlib.util.find_spec("pyarrow") is None:
+        return
+    from pyarrow import BufferOutputStream, Table, parquet
+
+    sink = BufferOutputStream()
+    parquet.write_table(Table.from_pylist([asdict(row) for row in rows]), sink)
+    write_bytes((folder / TABLE).with_suffix(".parquet"), sink.getvalue().to_pybytes())
 
 
 def read_csv(path: Path) -> list[Row]:

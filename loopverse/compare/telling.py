@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from loopverse.analysis.numbers import count
 from loopverse.compare.estimators import Equivalent
-from loopverse.compare.findings import ONCE, ArmFacts, Findings
+from loopverse.compare.findings import COSTS, ONCE, ArmFacts, Findings
 from loopverse.compare.study import Study
 from loopverse.compare.uncertainty import Interval, as_estimate
 from loopverse.exhibit import Cell, Curves, Exhibit, Series, TableExhibit
@@ -82,13 +82,15 @@ def across(all_found: Sequence[Findings]) -> TableExhibit:
     rows: list[list[Cell]] = []
     for found in all_found:
         stop = "not told" if found.stop is None else _stop_cell(found)
-        looped = [a for a in found.arms if a.kind == "tied" and a.loops > 1 and a.worth is not None]
+        looped = [
+            a for a in found.arms if a.kind != "untied" and a.loops > 1 and a.worth is not None
+        ]
         for arm in looped:
             assert arm.worth is not None
             rows.append(
                 [
                     found.group,
-                    f"{arm.loops}",
+                    f"{arm.loops}{', drawn' if arm.kind == 'drawn' else ''}",
                     _multiple(arm.worth),
                     arm.against_once or "not told",
                     arm.against_untied or "not told",
@@ -115,11 +117,13 @@ def exhibits(found: Findings) -> list[Exhibit]:
     if not found.arms:
         return []
     metric = found.metric.replace("_", " ")
+    energy = all(math.isfinite(arm.joules) for arm in found.arms)
     shown: list[Exhibit] = [
         TableExhibit(
             f"{found.group}: every arm",
             f"Lower is better; ± is half of the 95 % interval, from {found.seeds} seeds and the noise that all "
-            "arms share.",
+            "arms share. Memory: bytes that a training step keeps, counted. Seconds: of a run, on the machine "
+            "and among the runs that it was made.",
             columns=[
                 "arm",
                 metric,
@@ -127,20 +131,25 @@ def exhibits(found: Findings) -> list[Exhibit]:
                 "parameters",
                 "unrolled",
                 "FLOPs a unit",
+                "memory",
                 "seconds",
+                *(["joules"] if energy else []),
                 "rate",
             ],
             rows=[
                 [
                     *(arm.name, as_estimate(arm.loss), str(arm.runs), count(arm.parameters)),
-                    *(count(arm.applied), count(arm.forward_flops), f"{arm.seconds:.0f}"),
+                    *(count(arm.applied), count(arm.forward_flops), f"{count(arm.memory)}B"),
+                    f"{arm.seconds:.0f}",
+                    *([count(arm.joules)] if energy else []),
                     f"x {arm.rate:g}",
                 ]
                 for arm in found.arms
             ],
         )
     ]
-    for label, cost in (("parameters stored", "parameters"), ("training FLOPs", "training_flops")):
+    for label in ("parameters", "training FLOPs"):
+        cost = COSTS[label]
         series = [
             line for kind in ("tied", "untied", "drawn") if (line := _series(found, kind, cost))
         ]
@@ -148,13 +157,21 @@ def exhibits(found: Findings) -> list[Exhibit]:
             Curves(
                 f"{found.group}: {metric} by {label}",
                 "Tied arms hold the same parameters at any number of loops; bars are 95 % intervals. Nothing beats "
-                f"{', '.join(found.fronts['parameters' if cost == 'parameters' else 'FLOPs'])}.",
+                f"{', '.join(found.fronts[label])}.",
                 x_label=label,
                 y_label=metric,
                 series=series,
                 log_x=True,
             )
         )
+    shown.append(
+        TableExhibit(
+            f"{found.group}: what nothing beats",
+            "Arms of which no other is as good for less.",
+            columns=["in", "arms, from cheap to good"],
+            rows=[[cost, ", ".join(names)] for cost, names in found.fronts.items()],
+        )
+    )
     gains = _gains(found)
     if gains is not None:
         shown.append(gains)

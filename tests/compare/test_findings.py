@@ -2,7 +2,7 @@
 
 import math
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 
 from loopverse.compare.findings import Findings, findings
 from loopverse.compare.study import Arm
-from loopverse.compare.table import Row, as_csv, read_csv
+from loopverse.compare.table import Row, as_csv, read_csv, write_table
 from loopverse.compare.telling import across, exhibits, in_words, multipliers
 from loopverse.exhibit import Estimate, TableExhibit
 
@@ -39,6 +39,8 @@ def row(kind: str, loops: int, seed: int, value: float, **others: Any) -> Row:
         applied=ONCE + loops * LAYER,
         forward_flops=flops,
         training_flops=300 * flops,
+        memory=1000 * loops,
+        joules=5.0 * loops,
         folder="runs/x",
     )
     return replace(known, **others)
@@ -165,6 +167,24 @@ def test_flops_to_the_loss_of_the_model_without_loops() -> None:
     assert once is not None
     assert four.to_target == pytest.approx(0.25)
     assert once.to_target == pytest.approx(1)
+
+
+def test_columns_can_be_read_with_their_types(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = study()
+    write_table(rows, tmp_path)
+    table = parquet.read_table(tmp_path / "runs.parquet")
+    assert table.to_pylist() == [asdict(one) for one in rows]
+    assert str(table.schema.field("value").type) == "double"
+    assert read_csv(tmp_path / "runs.csv") == rows
+
+
+def test_loops_that_were_drawn_stand_in_the_table_beside_fixed_ones() -> None:
+    drawn = [row("drawn", 4, seed, 3.0 + 0.001 * seed) for seed in range(3)]
+    (found,) = findings([*study(), *drawn])
+    rows = {one[1]: one for one in across([found]).rows}
+    assert "4, drawn" in rows
+    assert rows["4, drawn"][0] == rows["4"][0]
 
 
 def test_the_table_comes_back_from_its_file(tmp_path: Path) -> None:
