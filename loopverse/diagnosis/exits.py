@@ -92,9 +92,9 @@ def read_exits(
             continue
         for value in heard.thresholds(SETTINGS):
             try:
-                ways[f"{title_of(rule)} {rule.knob.setting}={value:.3g}"] = Way(
-                    trained, rule.with_knob(value)
-                )
+                short = float(f"{value:.3g}")
+                name = f"{title_of(rule)} {rule.knob.setting}={short:g}"
+                ways[name] = Way(trained, rule.with_knob(short))
             except ValueError:  # a setting that the rule cannot have
                 continue
     return Exits(read_in_ways(model, ways, full, **amount), refused)

@@ -115,7 +115,7 @@ def advice(
             Finding(
                 "advice",
                 f"train with {loops_in_words(trained)}, and try more",
-                "with fewer it is worse, and running more of them gains nothing that it was not trained for",
+                "fewer are worse, and so are more, which it was not trained for",
                 f"`core.loops={2 * trained}`"
                 + ("" if drawn else ", or `schedule=poisson`, which bears other depths in use"),
             )
@@ -259,7 +259,7 @@ def _settles(settling: Settling | None) -> list[Finding]:
         remedy = "draw deeper in training, or bound the loop (`core/injection=retention`)"
         return [Finding("unhealthy", "it does not settle", said, remedy)]
     found = [Finding("well", "it settles", said)]
-    if apart > 0.1:
+    if rests >= 0.5 and apart > 0.1:
         found.append(
             Finding(
                 "unhealthy",

@@ -48,6 +48,12 @@ def test_the_rank_is_that_of_known_singular_values(counts: list[int]) -> None:
     assert effective_rank(units @ turned) == pytest.approx(expected, rel=0.01)
 
 
+def test_large_states_count_no_more_than_small_ones() -> None:
+    rng = torch.Generator().manual_seed(0)
+    states, sizes = torch.randn(12, 6, generator=rng), 10 * torch.rand(12, 1, generator=rng) + 0.1
+    assert effective_rank(sizes * states) == pytest.approx(effective_rank(states), rel=1e-4)
+
+
 def test_states_that_are_all_alike_have_rank_one() -> None:
     assert effective_rank(torch.randn(1, 8).repeat(20, 1)) == pytest.approx(1.0, rel=0.01)
 
