@@ -156,6 +156,7 @@ def health(
     """What looks unhealthy, each with what to try; and what is well, where it could have been otherwise."""
     found = [
         *_loops_matter(table, trained),
+        *_lost_again(table, trained, depths),
         *_overthinking(sweep),
         *_rank(trace, trained),
         *_swings(trace, trained),
@@ -183,6 +184,25 @@ def _loops_matter(table: WayTable, trained: int) -> list[Finding]:
             "loops do next to nothing",
             said,
             "train longer, inject the input (`core/injection=add`), or spend the time on width",
+        )
+    ]
+
+
+def _lost_again(table: WayTable, trained: int, depths: list[int]) -> list[Finding]:
+    """Whether fewer loops are surely better than the trained number."""
+    shallower = [table[loops_in_words(depth)] for depth in depths if depth < trained]
+    best = min(shallower, key=lambda row: row.metrics[table.metric], default=None)
+    if best is None:
+        return []
+    lost, full = table.lost(best), table[loops_in_words(trained)].metrics[table.metric]
+    if lost.value >= -BOUND * abs(full) or not lost.sure:
+        return []
+    return [
+        Finding(
+            "unhealthy",
+            "the last loops lose again what earlier ones gained",
+            f"{best.name} are {-lost.value / abs(full):.1%} better than {trained}",
+            "run fewer, or draw the number of loops in training (`schedule=poisson`)",
         )
     ]
 
