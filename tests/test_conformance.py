@@ -31,6 +31,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"context": 24, "condition_on_noise": True},
         {"context": 24, "carry": True},
     ],
+    "puzzle": [
+        {"held_out": 64},
+        {"kind": "maze", "side": 7, "held_out": 64, "segments": 2},
+        {"kind": "s5", "length": 8, "longer": 12, "growth": 1, "held_out": 64},
+    ],
     "world_model": [
         {"horizon": 4, "transitions": 400},
         {**POLE, "imagine": "latent", "decode": "deferred"},

@@ -65,7 +65,7 @@ class Puzzle(DomainAdapter):
         if split == "train":
             for number in count(start):
                 rng = torch.Generator().manual_seed(_seed(seed, number, rank))
-                yield _tensors(self._training(batch_size, rng))
+                yield _tensors(self._training(number, batch_size, rng))
             return
         for puzzles in self._held_out():
             rows = torch.arange(rank, len(puzzles.given), world_size)
@@ -116,17 +116,23 @@ class Puzzle(DomainAdapter):
         names = [WRONG, UNSOLVED]
         if self._longer:
             names += [f"{name}_at_{self.config.longer}" for name in names]
-        return {name: torchmetrics.MeanMetric(nan_strategy="disable") for name in names}
+        return {name: torchmetrics.MeanMetric() for name in names}
 
     def measure(
         self, metrics: dict[str, torchmetrics.Metric], outcome: Outcome, batch: TensorDict
     ) -> None:
-        wrong = (~self.correct(outcome, batch) & cast(Tensor, batch["asked"])).float()
-        length = wrong.shape[1]
-        longer = self._longer and length == self.config.longer != self.config.length
-        after = f"_at_{length}" if longer else ""
-        metrics[WRONG + after].update(100 * wrong, outcome.weights)
-        metrics[UNSOLVED + after].update(100 * wrong.amax(1))
+        wrong = 100 * (~self.correct(outcome, batch) & cast(Tensor, batch["asked"])).float()
+        if self._longer:
+            counts = outcome.weights * (wrong.shape[1] == self.config.longer)
+            metrics[f"{WRONG}_at_{self.config.longer}"].update(wrong, counts)
+            metrics[f"{UNSOLVED}_at_{self.config.longer}"].update(wrong.amax(1), counts[:, 0])
+        usual = wrong.shape[1] if self.kind.shape is not None else self.config.length
+        wrong, weights = (
+            wrong[:, :usual],
+            outcome.weights[:, :usual],
+        )  # the beginning of longer ones
+        metrics[WRONG].update(wrong, weights)
+        metrics[UNSOLVED].update(wrong.amax(1))
 
     def difficulties(self, outcome: Outcome, batch: TensorDict) -> dict[str, Float[Tensor, "b t"]]:
         return {self.kind.grade_name: cast(Tensor, batch["grade"])}
@@ -168,10 +174,12 @@ class Puzzle(DomainAdapter):
             self._own = read_puzzles(Path(self.config.file), self.kind)
         return self._own
 
-    def _training(self, size: int, rng: torch.Generator) -> Batch:
-        own = self._puzzles()
+    def _training(self, number: int, size: int, rng: torch.Generator) -> Batch:
+        own, growth = self._puzzles(), self.config.growth
         if own is None:
-            return self.kind.split(False, size, rng)
+            grown = self.config.length if not growth else 2 + number // growth
+            kind = self.kind if grown >= self.config.length else self.config.build(grown)
+            return kind.split(False, size, rng)
         return own.train.take(torch.randint(len(own.train.given), (size,), generator=rng))
 
     def _held_out(self) -> Iterator[Batch]:

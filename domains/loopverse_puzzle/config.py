@@ -19,6 +19,7 @@ class PuzzleConfig:
             (`train` or `valid`); empty: puzzles are made.
         side: cells along a maze, an odd number.
         length: elements of a sequence in training.
+        growth: batches after which sequences grow by an element, from two; 0: they are as long as they get at once.
         longer: elements of further held-out sequences, to see how far it generalises; 0: none.
         segments: times that a model thinks about a puzzle, each time from where it stopped, with a loss after each
             and no gradient from one to the next (deep supervision; 2506.21734, 2606.18206).
@@ -29,6 +30,7 @@ class PuzzleConfig:
     file: str = ""
     side: int = 13
     length: int = 32
+    growth: int = 0
     longer: int = 128
     segments: int = 1
     held_out: int = 512
@@ -39,8 +41,9 @@ class PuzzleConfig:
         for name in ("length", "segments", "held_out"):
             if getattr(self, name) < 1:
                 raise ValueError(f"domain.{name} must be at least 1, got {getattr(self, name)}")
-        if self.longer < 0:
-            raise ValueError(f"domain.longer must not be negative, got {self.longer}")
+        for name in ("growth", "longer"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"domain.{name} must not be negative, got {getattr(self, name)}")
 
     def build(self, length: int | None = None) -> Kind:
         """The kind of puzzle, of another length if one is said."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import permutations
 
 import torch
@@ -29,13 +30,8 @@ class Product(Kind):
     grade_name = "elements"
 
     def __init__(self, group: str, length: int) -> None:
-        size, even = GROUPS[group]
-        elements = [p for p in permutations(range(size)) if not even or _is_even(p)]
-        number = {element: place for place, element in enumerate(elements)}
-        self.table = torch.tensor(
-            [[number[tuple(b[a[i]] for i in range(size))] for b in elements] for a in elements]
-        )
-        self.inputs = self.outputs = len(elements)
+        self.table = group_table(group)
+        self.inputs = self.outputs = len(self.table)
         self.length = length
 
     def draw(self, count: int, rng: torch.Generator) -> Batch:
@@ -67,6 +63,17 @@ class Product(Kind):
 
     def write(self, given: Int[Tensor, " t"], answer: Int[Tensor, " t"]) -> str:
         return " ".join(map(str, answer.tolist()))
+
+
+@cache
+def group_table(group: str) -> Int[Tensor, "g g"]:
+    """The number of the product of every two elements, the first one applied first."""
+    size, even = GROUPS[group]
+    elements = [p for p in permutations(range(size)) if not even or _is_even(p)]
+    number = {element: place for place, element in enumerate(elements)}
+    return torch.tensor(
+        [[number[tuple(b[a[i]] for i in range(size))] for b in elements] for a in elements]
+    )
 
 
 def _is_even(permutation: tuple[int, ...]) -> bool:
