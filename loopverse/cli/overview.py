@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "find out whether looping is worth it: studies with controls, or runs you have",
     "report": "write the report.html of a run anew",
     "domains": "list what can be learned here: the installed domains",
+    "new": "write a package with a domain of your own",
     "check": "check a domain of your own against the contract",
 }
 

@@ -87,7 +87,7 @@ def test_a_command_of_ours_wins_over_one_of_a_package(
     assert refusal("report", "nowhere") == "there is no run folder nowhere"
     assert "is registered as no_such_package:command" in refusal("reports")
     assert (
-        "did you mean 'reports'? known: calibrate, check, compare, diagnose, domains, evaluate, report, reports, sample"
+        "did you mean 'reports'? known: calibrate, check, compare, diagnose, domains, evaluate, new, report, reports, sample"
         in (refusal("reportss"))
     )
     assert loopverse("--help").out.count("  report ") == 1

@@ -96,6 +96,7 @@ def test_help_lists_every_group_and_setting_with_the_values_of_the_line(
                 "compare",
                 "report",
                 "domains",
+                "new",
                 "check",
                 "plan",
                 "solve",
