@@ -57,7 +57,7 @@ class Search:
         bound: how much the headline metric may rise over that with all loops, as a share of it.
 
     Raises:
-        ValueError: fewer than two batches, or a core that cannot run so many loops.
+        ValueError: fewer than two batches, a metric of 0, or a core that cannot run so many loops.
     """
 
     def __init__(self, model: LoopedModel, loops: int, amount: Amount, bound: float) -> None:
@@ -72,6 +72,12 @@ class Search:
         whole = self._read(WHOLE, Way(loops))
         self.batches = len(whole.weights)
         self._whole = whole.value(whole[WHOLE]).value
+        if self._whole == 0:
+            metric = model.adapter.metric.replace("_", " ")
+            raise UserError(
+                f"with {loops} loops the {metric} is 0, and of nothing no share can be lost: calibrate on harder data, or "
+                "choose fewer --loops"
+            )
 
     @property
     def enough(self) -> int:

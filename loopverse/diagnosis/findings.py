@@ -67,13 +67,15 @@ def choose_depth(table: WayTable, depths: list[int]) -> Choice:
         weights = table.weights[part]
         return {depth: estimate(rows[depth][part], weights).value for depth in depths}
 
-    def fewest(values: dict[int, float]) -> int:
-        best = min(values.values())
-        return next(depth for depth in depths if values[depth] <= best + BOUND / 2 * abs(best))
-
     def worse(loops: int, values: dict[int, float]) -> float:
-        best = min(values.values())
-        return (values[loops] - best) / abs(best)
+        best, worst = min(values.values()), max(values.values())
+        scale = max(
+            abs(best), (worst - best) / 100
+        )  # of what is nearly perfect a share says nothing
+        return (values[loops] - best) / scale if values[loops] > best else 0.0
+
+    def fewest(values: dict[int, float]) -> int:
+        return next(depth for depth in depths if worse(depth, values) <= BOUND / 2)
 
     whole = {depth: table[loops_in_words(depth)].metrics[table.metric] for depth in depths}
     loops = fewest(whole)
@@ -172,11 +174,8 @@ def _loops_matter(table: WayTable, trained: int) -> list[Finding]:
         return []
     full, once = table[loops_in_words(trained)], table[loops_in_words(1)]
     lost = table.lost(once)
-    share = lost.value / abs(full.metrics[table.metric])
-    said = (
-        f"{loops_in_words(1)} instead of {trained} costs {share:+.1%} of the {words(table.metric)}"
-    )
-    if lost.sure and share > BOUND:
+    said = f"{loops_in_words(1)} instead of {trained} costs {_cost(table, lost.value, trained)}"
+    if lost.sure and lost.value > BOUND * abs(full.metrics[table.metric]):
         return [Finding("well", "loops are used", said)]
     return [
         Finding(
@@ -201,7 +200,7 @@ def _lost_again(table: WayTable, trained: int, depths: list[int]) -> list[Findin
         Finding(
             "unhealthy",
             "the last loops lose again what earlier ones gained",
-            f"{best.name} are {-lost.value / abs(full):.1%} better than {trained}",
+            f"{best.name} instead of {trained} cost {_cost(table, lost.value, trained)}",
             "run fewer, or draw the number of loops in training (`schedule=poisson`)",
         )
     ]
@@ -256,7 +255,7 @@ def _beyond(table: WayTable, trained: int, depths: list[int]) -> list[Finding]:
         return []
     row = table[loops_in_words(deeper[-1])]
     lost, full = table.lost(row), table[loops_in_words(trained)].metrics[table.metric]
-    said = f"{loops_in_words(row.depth)} cost {lost.value / abs(full):+.1%}"
+    said = f"{loops_in_words(row.depth)} cost {_cost(table, lost.value, trained)}"
     if not row.metrics[table.metric] < full * 1.1 and (lost.sure or lost.value != lost.value):
         remedy = "draw the number of loops in training (`schedule=poisson`)"
         return [Finding("unhealthy", "breaks beyond its trained depth", said, remedy)]
@@ -299,6 +298,14 @@ def _gate(gate: Distribution | None) -> list[Finding]:
         remedy = "more entropy (`objective.beta`), or a rule that is not learned"
         return [Finding("unhealthy", "the gate has collapsed", said, remedy)]
     return [Finding("well", "the gate tells units apart", said)]
+
+
+def _cost(table: WayTable, lost: float, trained: int) -> str:
+    """A difference in words: as a share, or as it is where a share of so little says nothing."""
+    full, metric = table[loops_in_words(trained)].metrics[table.metric], words(table.metric)
+    if abs(lost) > 10 * abs(full):
+        return f"{lost:+.3g} {metric}".replace("-", "−")
+    return f"{lost / abs(full) if full else 0:+.1%} of the {metric}".replace("-", "−")
 
 
 def over_batches(values: list[float]) -> Estimate:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from loops_planted import WIDTH, planted
+from loops_planted import WIDTH, Bits, planted
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from loopverse.depth import ExitGate, Expected
 from loopverse.diagnosis import Diagnosis, diagnose
@@ -105,6 +106,31 @@ def test_a_gate_that_tells_units_apart_is_well() -> None:
     assert named(found)["the gate tells units apart"] == "well"
     assert found.gate is not None
     assert set(found.gate.shares) == {1, 4}
+
+
+class Perfect(Bits):
+    """Whose headline metric is the share of wrong bits: none, from the second loop on."""
+
+    metric = "wrong_percent"
+
+    def metrics(self) -> Any:
+        return {self.metric: MeanMetric()}
+
+    def measure(self, metrics: Any, outcome: Any, batch: Any) -> None:
+        metrics[self.metric].update(100.0 * ~self.correct(outcome, batch), outcome.weights)
+
+
+def found_late(z: Tensor, e: Tensor, loop: int) -> Tensor:
+    return e if loop else -e
+
+
+def test_a_model_that_makes_no_mistake_can_be_diagnosed() -> None:
+    model = planted(found_late)
+    model.adapter.__class__ = Perfect
+    found = diagnosed(model)
+    assert (found.choice.loops, found.choice.worse) == (2, 0)
+    said = next(one.evidence for one in found.findings if one.name == "loops are used")
+    assert said == "1 loop instead of 4 costs +100 wrong percent"
 
 
 def test_looking_changes_nothing() -> None:
