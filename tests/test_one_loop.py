@@ -24,6 +24,10 @@ OTHER_LOOPS = {
     "domains/loopverse_world_model/evaluation/forecasting.py:ModelForecaster.begin",
     "domains/loopverse_world_model/evaluation/forecasting.py:follow",
     "domains/loopverse_world_model/evaluation/rollouts.py:_rollouts",
+    # A rule that is shown states which are there already.
+    "loopverse/testing/halting.py:it_needs_what_it_says",
+    # Rooms of a maze, which grow together.
+    "domains/loopverse_puzzle/puzzles/maze.py:Maze._trees",
     # Plans that are drawn, valued and drawn nearer to the best.
     "domains/loopverse_world_model/planning/planner.py:Planner.plan",
 }

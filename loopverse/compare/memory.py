@@ -44,10 +44,12 @@ def training_memory(model: LoopedModel, config: TrainConfig, batch: TensorDict) 
             outcome = model(batch, depth, config.gradient, stream(SEED, 0, "memory"))
         loss = outcome.loss
     activations = sum(kept.values())
-    loss.backward()
+    trained = [weight for weight in weights if weight.requires_grad]
+    gradients = torch.autograd.grad(loss, trained, allow_unused=True)
+    for weight, gradient in zip(trained, gradients, strict=True):
+        weight.grad = gradient
     for optimizer in optimizers:
         optimizer.step()
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
     remembered = [
         value
         for optimizer in optimizers
@@ -55,7 +57,12 @@ def training_memory(model: LoopedModel, config: TrainConfig, batch: TensorDict) 
         for value in state.values()
         if isinstance(value, Tensor)
     ]
-    return activations + _bytes(weights) + _bytes(gradients) + _bytes(remembered)
+    return (
+        activations
+        + _bytes(weights)
+        + _bytes(g for g in gradients if g is not None)
+        + _bytes(remembered)
+    )
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

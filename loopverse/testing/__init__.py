@@ -24,6 +24,10 @@ from loopverse.testing.checking import (
     run_checks,
 )
 from loopverse.testing.failure import CheckFailure, NothingToCheck
+from loopverse.testing.gradients import check_gradient, gradient_checks
+from loopverse.testing.halting import check_halting, halting_checks
+from loopverse.testing.injections import check_injection, injection_checks
+from loopverse.testing.strategies import StrategyCheck, StrategyError
 
 __all__ = [
     "Bench",
@@ -33,8 +37,16 @@ __all__ = [
     "CheckResult",
     "ContractError",
     "NothingToCheck",
+    "StrategyCheck",
+    "StrategyError",
     "check_domain",
+    "check_gradient",
+    "check_halting",
+    "check_injection",
     "domain_checks",
+    "gradient_checks",
+    "halting_checks",
+    "injection_checks",
     "run_checks",
 ]
 

@@ -106,3 +106,32 @@ def test_nothing_is_left_of_a_package_that_was_interrupted(
     monkeypatch.setattr(os, "rename", interrupted)
     assert loopverse("new", "protein").status == 130
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_new_domain_goes_all_the_way_with_no_edit(tmp_path: Path) -> None:
+    """Written, installed, checked, trained, diagnosed, compared, stopped early: as a stranger would."""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed"), "COLUMNS": "200"}
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("loopverse", "new", "protein")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--no-cache-dir")
+    run("pip", "install", *options, "--target", "installed", "./protein")
+    assert "keeps the contract" in run("loopverse", "check", "protein")
+    run("loopverse", "train", "domain=protein", "name=first")
+    assert "→ run it with" in run("loopverse", "diagnose", "runs/first", "--samples", "128")
+    assert "fixed_point" in run("loopverse", "evaluate", "runs/first", "halting=fixed_point")
+    few = ("loops=[1,2]", "untied=[2]", "seeds=[0,1]", "rates=[1.0]", "settings=[training.steps=5]")
+    assert "protein" in run("loopverse", "compare", "study=quick", "domains=[protein]", *few)
+    assert " passed" in run("pytest", "-q", "-p", "no:cacheprovider", "protein/tests")
