@@ -19,6 +19,7 @@ from loopverse.depth import (
     LoopPlan,
     LoopResult,
     LoopSchedule,
+    Vote,
 )
 from loopverse.domain import DomainAdapter, Outcome, Think, Thought
 from loopverse.nn import CoreConfig, CoreInput, FreshNoise, Noise, PositionNoise, RecurrentCore
@@ -38,6 +39,7 @@ class Binding:
         objective: which loops are supervised.
         observe: called with the result of each loop.
         tap: called after each single loop, with its index and state.
+        vote: which readout to predict from.
     """
 
     model: "LoopedModel"
@@ -49,6 +51,7 @@ class Binding:
     observe: Callable[[LoopResult], None] | None = None
     tap: Callable[[int, Tensor], None] | None = None
     budget: LoopBudget | None = None
+    vote: Vote = field(default_factory=Vote)
 
     def __call__(
         self,
@@ -63,12 +66,13 @@ class Binding:
                 f"halting {type(self.halting).__name__} lets the units of a sequence compete for loops, and "
                 "in a causal model later ones must not decide: use halting.per=unit"
             )
+        self._check_vote(inputs)
         plan = LoopPlan(
             depth=self._depth(outer),
             halting=self.halting,
             gradient=self.gradient,
             head=self.model.head,
-            keep_states=self.objective.every_loop,
+            keep_states=self.objective.every_loop or self.vote.every_loop,
         )
         output = self.model.core(
             inputs,
@@ -81,10 +85,30 @@ class Binding:
         )
         if self.observe is not None:
             self.observe(output.result)
+        readouts = output.readouts
+        if self.vote.every_loop:
+            readouts = [self.vote.choose(readouts, self.model.adapter.predict)]
         states = output.result.states or [output.result.z]
         weights, extra = self.objective.weights(states, self.model.head)
         lesson = self.objective.lesson(states, self.model.head)
-        return Thought(output.readouts, output.result, weights, extra, lesson)
+        return Thought(readouts, output.result, weights, extra, lesson)
+
+    def _check_vote(self, inputs: CoreInput) -> None:
+        """Refuse a vote where not all readouts are known."""
+        if not self.vote.every_loop:
+            return
+        name = type(self.vote).__name__
+        if self.halting.adaptive:
+            raise ValueError(
+                f"vote {name} needs every loop, and halting {type(self.halting).__name__} ends some early: choose one "
+                "of the two"
+            )
+        cached = inputs.cache is not None and self.model.core.config.num_coda > 0
+        if cached or inputs.places is not None:
+            raise ValueError(
+                f"vote {name} needs the readout of every loop, and a cache keeps what the layers behind the loop saw of "
+                "the last one alone: use vote=last, or a core with num_coda=0"
+            )
 
     def _depth(self, outer: float | Tensor) -> int | Tensor:
         """Loops of this call: one number where all rows agree, which is the fast path."""
@@ -149,6 +173,7 @@ class LoopedModel(nn.Module):
         observe: Callable[[LoopResult], None] | None = None,
         tap: Callable[[int, Tensor], None] | None = None,
         budget: LoopBudget | None = None,
+        vote: Vote | None = None,
     ) -> Think:
         """A `think` for use: the same answer in any batch, cached or not.
 
@@ -159,6 +184,7 @@ class LoopedModel(nn.Module):
             observe: called with the result of each call.
             tap: called after each single loop, with its index and state.
             budget: how the loops are shared out over the domain's outer process; `depth` is their mean.
+            vote: which readout to predict from; default: that of the last loop.
         """
         return Binding(
             self,
@@ -168,6 +194,7 @@ class LoopedModel(nn.Module):
             observe=observe,
             tap=tap,
             budget=budget,
+            vote=vote or Vote(),
         )
 
     def forward(

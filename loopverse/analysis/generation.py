@@ -16,7 +16,7 @@ from loopverse.analysis.efficiency import BlockCount
 from loopverse.analysis.judging import Judge
 from loopverse.analysis.overrides import written
 from loopverse.analysis.quality import FILE, Quality, QualityTable
-from loopverse.depth import Even, FixedDepth, Halting, LoopBudget
+from loopverse.depth import Even, FixedDepth, Halting, Last, LoopBudget, Vote
 from loopverse.domain import DomainAdapter, SampleSettings
 from loopverse.errors import UserError
 from loopverse.model import LoopedModel
@@ -41,6 +41,7 @@ def evaluate_quality(
     samples: int = SAMPLES,
     budget: LoopBudget | None = None,
     halting: Halting | None = None,
+    vote: Vote | None = None,
     settings: SampleSettings | None = None,
     checkpoint: str | int = "best",
     device: torch.device | str | None = None,
@@ -58,6 +59,7 @@ def evaluate_quality(
         samples: texts to make for each row.
         budget: how the loops are shared out over the steps; default: evenly.
         halting: when to stop early; default: never.
+        vote: which loop's readout a prediction is made from; default: that of the last.
         settings: an instance of the domain's `Sampling`; default: its defaults.
         checkpoint: of the run: "best", "last" or a step.
         device: where to compute; default: the accelerator there is, else the CPU.
@@ -76,7 +78,9 @@ def evaluate_quality(
     depths = check_depths(
         usual_depths(config.schedule.typical(), most) if loops is None else loops, most
     )
-    use = Use(settings or domain.Sampling(), budget or Even(), halting or FixedDepth())
+    use = Use(
+        settings or domain.Sampling(), budget or Even(), halting or FixedDepth(), vote or Last()
+    )
     uses = [replace(use, sampling=style) for style in _styles(use.sampling, steps)]
     critic = None if judge is None else Judge.load(judge, loaded.folder, device)
     _sampled(model, uses[0], depths[0], 1)  # because the first of all calls is slower

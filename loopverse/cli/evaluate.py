@@ -103,6 +103,7 @@ def _quality(console: Console, options: argparse.Namespace) -> None:
         samples=SAMPLES if options.samples is None else options.samples,
         budget=use.budget,
         halting=use.halting,
+        vote=use.vote,
         settings=use.sampling,
         checkpoint=options.checkpoint,
     )
@@ -130,7 +131,7 @@ def _parser() -> Parser:
             "loopverse evaluate runs/NAME --judge runs/OTHER budget=peaked": "the same with loops "
             "shared out; `loopverse sample runs/NAME --settings` lists what can be set",
         },
-        settings="a rule to stop early, `halting=`; or settings of sampling and `budget=`, as for "
+        settings="a rule to stop early, `halting=`; or settings of sampling, `budget=` and `vote=`, as for "
         "`loopverse sample`",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder")

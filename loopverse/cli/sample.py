@@ -114,7 +114,7 @@ def _parser() -> Parser:
             "loopverse sample runs/NAME halting=fixed_point halting.tolerance=0.1": "stop early "
             "where nothing changes any more",
         },
-        settings="settings of sampling, `budget=` and `halting=`; --settings lists them",
+        settings="settings of sampling, `budget=`, `halting=` and `vote=`; --settings lists them",
     )
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument(

@@ -69,6 +69,7 @@ from loopverse.depth.schedule import (
 )
 from loopverse.depth.solve import Solution, solve
 from loopverse.depth.staggered import Staggered
+from loopverse.depth.voting import Average, Last, Majority, Vote
 
 __all__ = [
     "RULES",
@@ -76,6 +77,7 @@ __all__ = [
     "AdjointReport",
     "AllOf",
     "AnyOf",
+    "Average",
     "Bounded",
     "Checkpointed",
     "Confidence",
@@ -100,6 +102,7 @@ __all__ = [
     "Increasing",
     "InverseCost",
     "Knob",
+    "Last",
     "Lesson",
     "LognormalPoisson",
     "LoopBudget",
@@ -108,6 +111,7 @@ __all__ = [
     "LoopPlan",
     "LoopResult",
     "LoopSchedule",
+    "Majority",
     "OneStep",
     "Patience",
     "Peaked",
@@ -126,6 +130,7 @@ __all__ = [
     "TokenRouting",
     "Truncated",
     "Uniform",
+    "Vote",
     "effective_rank",
     "iterate",
     "largest_gain",

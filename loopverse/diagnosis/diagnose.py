@@ -18,7 +18,7 @@ from loopverse.analysis.ways import WayTable, batch_size_for, read_in_ways
 from loopverse.depth import FixedPoint, Halting
 from loopverse.diagnosis import showing
 from loopverse.diagnosis.attention import AttentionTrace
-from loopverse.diagnosis.exits import Exits, read_exits
+from loopverse.diagnosis.exits import Exits, read_exits, read_votes
 from loopverse.diagnosis.fidelity import Fidelity, gradient_fidelity
 from loopverse.diagnosis.findings import Choice, Finding, advice, choose_depth, health
 from loopverse.diagnosis.settling import Settling, settle
@@ -57,6 +57,7 @@ class Diagnosis:
         attention: what the heads look at.
         settling: where the loop would lead; None for an untied core.
         exits: rules to stop early.
+        votes: predictions from several loops together, beside those of the last one.
         fidelity: ways to differentiate.
         gate: loops that the trained rule gives; None where there is none.
         findings: in words.
@@ -71,6 +72,7 @@ class Diagnosis:
     attention: AttentionTrace
     settling: Settling | None
     exits: Exits
+    votes: WayTable
     fidelity: Fidelity
     gate: Distribution | None
     findings: list[Finding]
@@ -177,7 +179,9 @@ def diagnose(
     finally:
         model.train(training)
     told("trying rules to stop early")
-    exits = read_exits(model, trained, rule, max_batches=min(EXITS, max_batches), **amount)
+    few = min(EXITS, max_batches)
+    exits = read_exits(model, trained, rule, max_batches=few, **amount)
+    votes = read_votes(model, trained, bool(watch.sweep.agreement), max_batches=few, **amount)
     told("differentiating")
     fidelity = gradient_fidelity(model, watch.batches, trained, SEED)
     gate = distribution(watch.given) if rule is not None and watch.given else None
@@ -193,6 +197,7 @@ def diagnose(
         *showing.of_states(watch.trace, watch.attention),
         *showing.of_settling(settling, why_not),
         *showing.of_exits(exits),
+        *showing.of_votes(votes),
         *showing.of_gate(gate),
         *showing.of_gradients(fidelity),
     ]
@@ -205,6 +210,7 @@ def diagnose(
         attention=watch.attention,
         settling=settling,
         exits=exits,
+        votes=votes,
         fidelity=fidelity,
         gate=gate,
         findings=findings,

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from loopverse.analysis.numbers import loops_in_words
 from loopverse.analysis.signals import listen
 from loopverse.analysis.ways import Reading, WayTable, read_in_ways
-from loopverse.depth import Confidence, FixedPoint, Halting, PredictionKL
+from loopverse.depth import Average, Confidence, FixedPoint, Halting, Majority, PredictionKL
 from loopverse.depth.halting.naming import title_of
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import Way
 
+LAST = "the last loop"
 SETTINGS = 4
 """Of each rule that are tried, at even quantiles of what it looks at."""
 BOUND = 0.005
@@ -55,6 +56,40 @@ class Exits:
         """Of a unit, on average; the most it gets, where the domain does not say."""
         loops = self.table.loops(row).value
         return row.depth if loops != loops else loops
+
+
+def read_votes(
+    model: LoopedModel,
+    trained: int,
+    categories: bool,
+    *,
+    batch_size: int,
+    max_batches: int,
+    precision: str,
+) -> WayTable:
+    """Hold predictions from several loops together against those of the last one.
+
+    Args:
+        model: on the device to use.
+        trained: loops.
+        categories: whether predictions are categories, of which there is a majority.
+        batch_size: sequences per batch.
+        max_batches: batches to read.
+        precision: "bf16" or "fp32".
+    """
+    votes = [Average(), Average(loops=2), *([Majority()] if categories else [])]
+    ways = {LAST: Way(trained)}
+    for vote in votes if trained > 1 else []:
+        which = f"the last {vote.loops}" if vote.loops else "all"
+        ways[f"{type(vote).__name__.lower()} of {which}"] = Way(trained, vote=vote)
+    return read_in_ways(
+        model,
+        ways,
+        LAST,
+        batch_size=batch_size,
+        max_batches=max_batches,
+        precision=precision,
+    )
 
 
 def read_exits(

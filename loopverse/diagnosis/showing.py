@@ -217,6 +217,23 @@ def of_exits(exits: Exits | None) -> list[Exhibit]:
     ]
 
 
+def of_votes(votes: WayTable) -> list[Exhibit]:
+    """Predictions from several loops together."""
+    rows: list[list[Cell]] = [
+        [row.name, votes.value(row), None if row.name == votes.reference else votes.lost(row)]
+        for row in votes.readings
+    ]
+    return [
+        TableExhibit(
+            "Votes over loops",
+            "`vote=average` predicts from the mean of the readouts, `vote=majority` from the latest that agrees with most. "
+            "Lost: against the last loop, paired.",
+            columns=["predicted from", words(votes.metric), "lost"],
+            rows=rows,
+        )
+    ]
+
+
 def of_gradients(fidelity: Fidelity) -> list[Exhibit]:
     """Ways to differentiate."""
     rows: list[list[Cell]] = [

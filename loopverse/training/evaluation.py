@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 from tensordict import TensorDict
 
-from loopverse.depth import FixedDepth, Halting
+from loopverse.depth import FixedDepth, Halting, Vote
 from loopverse.domain import Outcome
 from loopverse.model import LoopedModel
 from loopverse.training.precision import autocast
@@ -25,10 +25,12 @@ class Way:
     Attributes:
         depth: loops; the most a unit gets where the rule is adaptive.
         halting: when to stop early.
+        vote: which loop's readout a prediction is made from.
     """
 
     depth: int
     halting: Halting = field(default_factory=FixedDepth)
+    vote: Vote = field(default_factory=Vote)
 
 
 @dataclass
@@ -81,7 +83,9 @@ def held_out(
         "valid", batch_size=batch_size, seed=SEED, rank=rank, world_size=world_size
     )
     limit = None if max_batches is None else max(1, max_batches // world_size)
-    thinks = {way: model.bind(way.depth, seed=SEED, halting=way.halting) for way in ways}
+    thinks = {
+        way: model.bind(way.depth, seed=SEED, halting=way.halting, vote=way.vote) for way in ways
+    }
     model.eval()
     try:
         for number, batch in enumerate(islice(batches, limit)):

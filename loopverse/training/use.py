@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from loopverse import depth
-from loopverse.depth import FixedDepth, Halting, LoopBudget, LoopResult
+from loopverse.depth import FixedDepth, Halting, LoopBudget, LoopResult, Vote
 from loopverse.domain import Sample, SampleSettings, Think
 from loopverse.errors import UserError, unknown
 from loopverse.model import LoopedModel
@@ -32,6 +32,7 @@ CHOICES: dict[str, dict[str, type]] = {
         "table": depth.Table,
     },
     "halting": GROUPS["halting"],
+    "vote": {"last": depth.Last, "average": depth.Average, "majority": depth.Majority},
 }
 """What is chosen by name, as in `budget=peaked`: group -> option -> class. The first is the default."""
 
@@ -44,11 +45,13 @@ class Use:
         sampling: an instance of the domain's `Sampling`.
         budget: how the loops are shared out over the domain's outer process.
         halting: when to stop early; a learned rule needs a model that was trained with it.
+        vote: which loop's readout a prediction is made from.
     """
 
     sampling: SampleSettings
     budget: LoopBudget = field(default_factory=depth.Even)
     halting: Halting = field(default_factory=FixedDepth)
+    vote: Vote = field(default_factory=depth.Last)
 
     def think(
         self,
@@ -70,6 +73,7 @@ class Use:
             halting=self.halting,
             observe=observe,
             budget=self.budget,
+            vote=self.vote,
         )
 
 
@@ -111,7 +115,9 @@ def read_use(
         for name, word in given.items():
             node = chosen if name.partition(".")[0] in CHOICES else asked
             node.merge_with(_read(word))
-        return Use(_object(asked), _object(chosen.budget), _object(chosen.halting))
+        return Use(
+            _object(asked), _object(chosen.budget), _object(chosen.halting), _object(chosen.vote)
+        )
 
 
 def read_halting(words: Sequence[str], run: Path) -> tuple[Halting, list[str]]:
