@@ -25,6 +25,7 @@ from loopverse.testing import (
 )
 
 CHECKS = {check.name: check for check in domain_checks()}
+MARKS = {"passed": ".", "failed": "X", "not run": " ", "nothing to check": "-"}
 
 
 class ConditionedWalk(Walk):
@@ -66,7 +67,9 @@ def test_a_planted_mistake_is_found_in_the_words_that_help(planted: Broken) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("planted", BROKEN, ids=lambda planted: planted.adapter.__name__)
 def test_a_planted_mistake_is_found_by_its_check_alone(planted: Broken) -> None:
-    results = run_checks(domain_checks(), Bench(planted.adapter))
+    results = list(run_checks(domain_checks(), Bench(planted.adapter)))
+    row = "".join(MARKS[result.status] for result in results)
+    print(f"{planted.adapter.__name__:36} {row}")  # with `-rP`, a matrix: mistakes by checks
     assert [result.check.name for result in results if result.failure] == [planted.check]
 
 

@@ -44,6 +44,9 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 """Settings that each domain is checked with: small, and every branch once."""
+SHOWING = ("what_it_shows_comes_without_an_error", "where_the_loops_went_is_known")
+LONG_TO_SHOW = ("world_model",)
+"""Domains that play episodes for it."""
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +72,21 @@ def test_every_domain_of_ours_is_installed_and_checked() -> None:
     assert set(VARIANTS) == set(OURS)
 
 
-@pytest.mark.parametrize("check", domain_checks())
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [(name, settings) for name, variants in VARIANTS.items() for settings in variants],
-    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
-)
+def cases() -> list[Any]:
+    """Every check with every variant; what is long to show is shown of the first one, of others when asked."""
+    found = []
+    for name, variants in VARIANTS.items():
+        for settings in variants:
+            for check in domain_checks():
+                marks = []
+                if check.name in SHOWING and name in LONG_TO_SHOW and settings is not variants[0]:
+                    marks.append(pytest.mark.slow)
+                label = "-".join([name, *map(str, settings.values()), check.name])
+                found.append(pytest.param(name, settings, check, id=label, marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("name", "settings", "check"), cases())
 def test_our_domain_keeps_the_contract(
     name: str, settings: dict[str, Any], check: Check, corpus: Path
 ) -> None:

@@ -2,11 +2,15 @@
 
 Lines that only call `loopverse` run in this process, others in a shell. Blocks of one page share a folder, and Python blocks share their names. A block of ``text`` right
 after one of Python is its output. Training is cut to a few steps, and
-calibration to a few batches, by words added to the command. An HTML comment before a block changes what happens to it:
+calibration and diagnosis to a few batches, by words added to the command. An HTML comment before a block changes what happens to it:
 
     <!-- ci: test -->          the test command: `.ci/run` runs it in an environment of its own
     <!-- ci: train -->         set-up and training: the commands before the last are left out here
     <!-- not run: REASON -->   it needs what a test does not have
+    <!-- file: PATH -->        it is the content of that file, which is written and not run
+    <!-- install: FOLDER -->   the package in that folder is found from then on, without pip
+
+Tables that a page links to, `](assets/NAME.csv)`, lie in its folder.
 """
 
 import contextlib
@@ -14,8 +18,10 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 import types
 import warnings
 from collections.abc import Iterator
@@ -36,6 +42,7 @@ FENCE = re.compile(
     r"^(?:<!-- (?P<mark>.*?) -->\n+)?```(?P<language>\w+)\n(?P<code>.*?)^```\n",
     re.MULTILINE | re.DOTALL,
 )
+LINKED_TABLE = re.compile(r"\]\(assets/(\w+\.csv)\)")
 TRAIN = re.compile(r"loopverse train\b(?!.*\brun=)(?:\\\n|[^\n&|;#])*")
 
 
@@ -75,11 +82,15 @@ def shortened(code: str) -> str:
         return f"{match[0].rstrip()} {settings} "
 
     code = code.replace("loopverse calibrate ", f"loopverse calibrate {FEW} ")  # its own words win
+    code = code.replace("loopverse diagnose ", "loopverse diagnose --samples 8 ")
     return TRAIN.sub(short, code)
 
 
 def runnable(page: str) -> Iterator[Block]:
     for block in blocks(page):
+        if block.mark.startswith("file: "):
+            yield block
+            continue
         if block.language not in ("bash", "python") or block.mark.startswith("not run: "):
             continue
         if block.mark == "ci: test":
@@ -132,6 +143,18 @@ def run_bash(code: str, folder: Path) -> str:
     return done.stdout
 
 
+def install(package: Path, folder: Path) -> None:
+    """Leave in a folder what tells Python of the entry points of a package, as pip would."""
+    project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+
+
 def run_python(block: Block, page: Path, module: types.ModuleType) -> str:
     printed = io.StringIO()
     code = "\n" * block.line + block.code  # so that a traceback shows the line of the page
@@ -148,7 +171,19 @@ def test_the_code_of_a_page_runs(
     monkeypatch.chdir(tmp_path)
     module = types.ModuleType("documented")
     monkeypatch.setitem(sys.modules, "documented", module)
-    for block in runnable(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    for name in LINKED_TABLE.findall(text):
+        shutil.copy(page.parent / "assets" / name, tmp_path)
+    for block in runnable(text):
+        kind, _, named = block.mark.partition(": ")
+        if kind == "file":
+            (tmp_path / named).write_text(block.code, encoding="utf-8")
+            continue
+        if kind == "install":
+            install(tmp_path / named, tmp_path)
+            monkeypatch.syspath_prepend(tmp_path / named)
+            monkeypatch.syspath_prepend(tmp_path)
+            continue
         if block.language == "bash":
             commands = plain_commands(block.code)
             printed = run_bash(block.code, tmp_path) if commands is None else run_commands(commands)

@@ -49,7 +49,7 @@ def test_the_wheel_holds_every_package_type_marker_and_config(wheel: Path) -> No
         file.relative_to(package.parent).as_posix()
         for package in packages
         for file in package.rglob("*")
-        if file.suffix in (".py", ".html", ".j2", ".yaml") or file.name == "py.typed"
+        if file.suffix in (".py", ".html", ".jinja", ".yaml") or file.name == "py.typed"
     }
     expected |= {
         f"loopverse/configs/{file.relative_to(REPOSITORY / 'configs').as_posix()}"

@@ -50,8 +50,13 @@ class Shell:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     installed, here = tmp_path_factory.mktemp("installed"), tmp_path_factory.mktemp("here")
     options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--no-cache-dir")
-    packages = (STRANGERS / "loopverse-parity", STRANGERS / "loopverse-broken")
     shell = Shell(installed, here)
+    shell.loopverse("new", "newcomer")
+    packages = (
+        STRANGERS / "loopverse-parity",
+        STRANGERS / "loopverse-broken",
+        here / "newcomer",
+    )
     done = shell.python("-m", "pip", "install", *options, "--target", installed, *packages)
     assert done.returncode == 0, done.stderr
     return shell
@@ -103,6 +108,30 @@ def test_an_installed_domain_passes_every_check(shell: Shell) -> None:
 def test_the_strangers_own_tests_pass(shell: Shell) -> None:
     shutil.copytree(STRANGERS / "loopverse-parity" / "tests", shell.here / "tests")
     done = shell.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_domain_that_was_just_written_trains_checks_and_stops_early_as_it_is(
+    shell: Shell,
+) -> None:
+    few = "training.steps=2 training.batch_size=4 training.valid_batches=1 training.trackers=[]"
+    lines = [
+        f"train domain=newcomer name=newcomer {few}",
+        "check newcomer domain.examples=200 domain.held_out=20",
+        "evaluate runs/newcomer --loops 1,2",
+        "evaluate runs/newcomer --loops 2 halting=fixed_point halting.tolerance=0.7",
+        "new newcomer --path runs",
+    ]
+    code = f"from loopverse.cli import main\nprint([main(line.split()) for line in {lines}])"
+    done = shell.python("-c", code)
+    assert done.stdout.endswith("[0, 0, 0, 0, 2]\n"), done.stdout + done.stderr
+    assert "keeps the contract" in done.stdout
+    assert "there is a domain 'newcomer' already" in done.stderr
+
+
+def test_the_tests_of_a_domain_that_was_just_written_pass(shell: Shell) -> None:
+    tests = shell.here / "newcomer" / "tests"
+    done = shell.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", tests)
     assert done.returncode == 0, done.stdout
 
 

@@ -1,138 +1,132 @@
-"""`loopverse new`: a package with a domain of one's own, complete and ready to train."""
+"""`loopverse new`: a domain of your own to start from, a package that trains as it is written."""
 
 from __future__ import annotations
 
 import importlib.util
 import keyword
 import os
-import shutil
+import re
 import tempfile
 from pathlib import Path
 from shlex import quote
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.console import Console
 
 from loopverse import registry
 from loopverse.cli.arguments import Parser
-from loopverse.cli.overview import show_examples
+from loopverse.cli.overview import COMMANDS, more_commands, show_examples
 from loopverse.errors import UserError
 
-FILES = {
-    "pyproject.toml": "pyproject.toml",
-    "README.md": "README.md",
-    ".gitignore": "gitignore",
-    "src/{name}/__init__.py": "init.py",
-    "src/{name}/config.py": "config.py",
-    "src/{name}/data.py": "data.py",
-    "src/{name}/domain.py": "domain.py",
-    "src/{name}/py.typed": "",
-    "src/{name}/configs/domain/{name}.yaml": "domain.yaml",
-    "tests/test_{name}.py": "test.py",
-}
-"""Where each file goes, and the template that it is made of; without one it is empty."""
+SUFFIX = ".jinja"
+PLACEHOLDER = "NAME"
+"""In the paths of templates, what the domain is called."""
 
 
 def command(arguments: list[str]) -> int:
-    """Write the package and say what to type next.
-
-    Raises:
-        ValueError: a name that cannot be, or a place that cannot be written to; nothing was written.
-    """
+    """Write a package with a domain of one's own, and say what to type next."""
     options = _parser().parse_args(arguments)
-    check_name(options.name)
-    folder = write_package(options.name, options.path)
-    console = Console(highlight=False)
-    console.print(f"[bold]written[/]  {folder}\n", soft_wrap=True)
-    name = options.name
-    show_examples(
-        console,
-        {
-            f"pip install -e {quote(str(folder))}": "make it known to Loopverse",
-            f"loopverse check {name}": "is the contract kept?",
-            f"loopverse train domain={name} name=first": "a minute on two CPU cores",
-            "loopverse diagnose runs/first": "what does each loop do?",
-            f"$EDITOR {quote(str(folder / 'src' / name / 'data.py'))}": "put in data of your own",
-        },
-        title="next",
-    )
+    _check_name(options.name)
+    target = options.path / options.name
+    write_package(options.name, target)
+    _show_next(options.name, target)
     return 0
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that a package or a domain cannot have.
+def write_package(name: str, target: Path) -> None:
+    """Write the package, all of it or nothing.
+
+    Args:
+        name: of the domain, which nothing else is called.
+        target: the folder to make; the one that it lies in must exist.
 
     Raises:
-        ValueError: why, and what to do.
+        UserError: there is something of that name already.
+        OSError: nothing can be written there.
     """
-    if not name.isidentifier() or not name.isascii() or keyword.iskeyword(name):
-        raise UserError(
-            f"a domain is named like a module of Python, letters, digits and _, got {name!r}: for example "
-            "`loopverse new protein`"
-        )
-    if name != name.lower():
-        raise UserError(f"a domain's name is in small letters, got {name!r}: use {name.lower()!r}")
-    if name in registry.domain_entry_points():
-        raise UserError(f"there is a domain {name!r} already: choose another name")
-    spec = importlib.util.find_spec(name)
-    if spec is not None and spec.origin is not None:  # a mere folder of that name is none
-        raise UserError(
-            f"there is a module {name!r} already, which it would hide: choose another name"
-        )
-
-
-def write_package(name: str, path: Path) -> Path:
-    """Write all files, or none.
-
-    Returns:
-        The folder of the package.
-
-    Raises:
-        ValueError: the folder exists, or cannot be made.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, or --help would wait
-
-    folder = path / name
-    if folder.exists():
-        raise UserError(f"{folder} exists: choose another name, or another place with --path DIR")
+    if os.path.lexists(target):
+        raise UserError(f"{target} exists already: choose another name, or another place by --path")
+    title = "".join(part.capitalize() for part in name.split("_"))
+    words = {"name": name, "title": title, "dashed": name.replace("_", "-")}
     templates = Environment(
-        loader=PackageLoader("loopverse.cli", "package"),
+        loader=PackageLoader("loopverse.cli"),
+        autoescape=False,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    kind = "".join(part.capitalize() for part in name.split("_")) or "Domain"
-    scratch: Path | None = None
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=path))
-        scratch.chmod(0o755)
-        for place, template in FILES.items():
-            file = scratch / place.format(name=name)
+    # Beside the target, so that a rename, which cannot stop half-way, puts all of it in its place.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}-") as beside:
+        made = Path(beside) / name
+        for template in templates.list_templates(extensions=[SUFFIX.removeprefix(".")]):
+            file = made / template.removesuffix(SUFFIX).replace(PLACEHOLDER, name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            content = ""
-            if template:
-                content = templates.get_template(f"{template}.jinja").render(name=name, kind=kind)
-            file.write_text(content, encoding="utf-8")
-        os.rename(scratch, folder)  # noqa: PTH104  Path.rename would replace an empty folder as well
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
-        if scratch is not None and scratch.exists():
-            shutil.rmtree(scratch, ignore_errors=True)
-    return folder
+            file.write_text(templates.get_template(template).render(words), encoding="utf-8")
+        made.rename(target)
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that no domain can have, or that something else has.
+
+    Raises:
+        UserError: what is wrong with it, and what to do.
+    """
+    if keyword.iskeyword(name) or not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        raise UserError(
+            "NAME must be small letters, digits and single underscores, begin with a letter and be no "
+            f"keyword of Python, such as protein_folds, got {name!r}"
+        )
+    modules = [module for module in (name, f"loopverse_{name}") if _is_module(module)]
+    for kind, taken in (
+        ("domain", registry.domain_entry_points()),
+        ("command", {**COMMANDS, **more_commands()}),
+        ("module", {name: modules} if modules else {}),
+    ):
+        if name in taken:
+            raise UserError(f"there is a {kind} {name!r} already: choose another name")
+
+
+def _is_module(name: str) -> bool:
+    """Whether a module of that name is installed; a mere folder of that name is none."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
+def _show_next(name: str, target: Path) -> None:
+    console = Console(highlight=False)
+    shown = quote(str(target))
+    here = shown if target.is_absolute() else f"./{shown}"
+    console.print(
+        f"wrote [bold]{shown}[/], which multiplies numbers until you change it\n", soft_wrap=True
+    )
+    lines = {
+        f"pip install -e {here}": "once; what you change afterwards is seen at once",
+        f"loopverse train domain={name} name={name}": "under a minute on two CPU cores",
+        f"loopverse check {name}": "against the contract, after every change of yours",
+        f"loopverse evaluate runs/{name} --loops 1,2,4,8": "see what each loop buys",
+    }
+    show_examples(console, lines, "next")
+    data = Path(shown) / f"loopverse_{name}" / "data.py"
+    console.print(
+        f"Your data goes into {data}; {Path(shown) / 'README.md'} says the rest.", soft_wrap=True
+    )
 
 
 def _parser() -> Parser:
     parser = Parser(
         "new",
-        "Write a package with a domain of your own: adapter, settings, data, tests with every check of the "
-        "contract, README. It trains at once; replace its data and its adapter piece by piece.",
+        "Write a domain of your own to start from: a typed package with data, an adapter, settings and "
+        "tests, which trains as it is and is made yours piece by piece.",
         {
-            "loopverse new protein": "in ./protein",
-            "loopverse new protein --path ~/projects": "elsewhere",
+            "loopverse new protein": "writes the folder protein",
+            "pip install -e ./protein && loopverse train domain=protein": "and it learns",
         },
     )
-    parser.add_argument("name", metavar="NAME", help="of the domain and of its package")
+    parser.add_argument("name", metavar="NAME", help="of the domain: what will stand after domain=")
     parser.add_argument(
-        "--path", metavar="DIR", type=Path, default=Path(), help="where its folder is made (here)"
+        "--path",
+        metavar="DIR",
+        type=Path,
+        default=Path(),
+        help="the folder to write it into; default: this one",
     )
     return parser

@@ -47,6 +47,25 @@ def saved_and_loaded_it_is_the_same(bench: Bench) -> None:
     )
 
 
+@check(saved_and_loaded_it_is_the_same)
+def it_moves_to_another_device(bench: Bench) -> None:
+    """Model and batch moved to another device, what the core reads is there too."""
+    adapter = bench.opened().eval().to("meta")  # a device that every machine has
+    try:
+        with torch.no_grad():
+            found = adapter.embed(bench.batch.to("meta")).x.device.type
+    except (RuntimeError, NotImplementedError) as error:
+        if ".item() cannot be called" in str(error):
+            raise NothingToCheck("embed looks at values, and this device holds none") from error
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    expect(
+        found == "meta",
+        "embed to work on the device of its parameters and batch",
+        found,
+        "likely a tensor made on the CPU: torch.zeros(..., device=x.device), or register_buffer",
+    )
+
+
 @check(loss_is_deterministic)
 def samples_repeat_with_their_seed(bench: Bench) -> None:
     """The same prompts and seed give the same samples, in pieces that name their row."""

@@ -46,6 +46,12 @@ class SavesNoAssets(Walk):
         pass
 
 
+@found_by("it_moves_to_another_device", "on the device of its parameters", "device=x.device")
+class StaysOnTheCPU(Walk):
+    def vectors(self, batch: TensorDict) -> Tensor:
+        return super().vectors(batch) + torch.linspace(0, 1, self.width)
+
+
 @found_by(SAMPLES, "Sample(row, text)", "got ['", "the number of its prompt")
 class SamplesStrings(Walk):
     def sample(

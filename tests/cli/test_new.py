@@ -1,6 +1,6 @@
-"""`loopverse new NAME`: a package that keeps the contract as it is written, or nothing at all."""
+"""`loopverse new`: what it writes is code of this house, and what it refuses leaves nothing behind."""
 
-import importlib
+import json
 import os
 import subprocess
 import sys
@@ -10,101 +10,130 @@ import pytest
 from commands import Command, Refusal
 from source_code import REPOSITORY
 
-from loopverse.testing import check_domain
+NAMES = ("protein", "x", "folds_of_proteins_2")
 
 
-def test_a_package_is_written_and_says_what_to_type_next(
-    loopverse: Command, tmp_path: Path
+@pytest.mark.parametrize("name", NAMES)
+def test_a_package_is_written_with_everything_that_it_needs(
+    loopverse: Command, tmp_path: Path, name: str
 ) -> None:
-    answer = loopverse("new", "protein")
+    answer = loopverse("new", name)
     assert answer.status == 0, answer.err
-    for line in ("pip install -e protein", "loopverse check protein", "loopverse diagnose runs"):
-        assert line in answer.out
-    package = tmp_path / "protein"
-    assert 'protein = "protein:Protein"' in (package / "pyproject.toml").read_text()
-    assert (package / "src" / "protein" / "py.typed").read_text() == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["protein"]
-    assert not [path for path in package.rglob("*") if path.is_file() and "{{" in path.read_text()]
+    written = {
+        file.relative_to(tmp_path).as_posix()
+        for file in tmp_path.rglob("*")
+        if file.is_file() and ".ruff_cache" not in file.parts
+    }
+    package = f"{name}/loopverse_{name}"
+    assert written == {
+        f"{name}/README.md",
+        f"{name}/pyproject.toml",
+        f"{name}/tests/test_{name}.py",
+        f"{package}/__init__.py",
+        f"{package}/adapter.py",
+        f"{package}/config.py",
+        f"{package}/configs/domain/{name}.yaml",
+        f"{package}/data.py",
+        f"{package}/py.typed",
+    }
+    assert f"loopverse train domain={name}" in answer.out
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_is_written_keeps_the_contract(
-    loopverse: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_written_is_code_as_it_is_here(
+    loopverse: Command, tmp_path: Path, name: str
 ) -> None:
-    assert loopverse("new", "of_two_words", "--path", "deep/down").status == 0
-    monkeypatch.syspath_prepend(tmp_path / "deep" / "down" / "of_two_words" / "src")
-    module = importlib.import_module("of_two_words")
-    assert check_domain(module.OfTwoWords, module.OfTwoWordsConfig(length=16, held_out=64)).passed
+    loopverse("new", name)
+    ruff = (sys.executable, "-m", "ruff")
+    ours = ("--config", REPOSITORY / "pyproject.toml", "--config", f'src = ["{name}"]')
+    rules = ("D101", "D103")  # as in our own tests
+    undocumented = [f"--extend-per-file-ignores=**/tests/**:{rule}" for rule in rules]
+    for line in (
+        (*ruff, "check", "--no-cache", *ours, *undocumented, name),
+        (*ruff, "format", "--check", "--no-cache", *ours, name),
+        (*ruff, "check", "--no-cache", name),
+    ):
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_is_written_is_in_our_own_style(loopverse: Command, tmp_path: Path) -> None:
-    assert loopverse("new", "protein").status == 0
-    ruff = [sys.executable, "-m", "ruff"]
-    style = [
-        "--config",
-        str(REPOSITORY / "pyproject.toml"),
-        "--no-cache",
-        str(tmp_path / "protein"),
-    ]
-    subprocess.run([*ruff, "format", "--check", *style], check=True)
-    # Which imports are its own and which tests need no docstring depends on where it lies.
-    subprocess.run([*ruff, "check", "--ignore", "I001,D103,INP001", *style], check=True)
+@pytest.mark.slow
+def test_what_is_written_is_typed(loopverse: Command, tmp_path: Path) -> None:
+    loopverse("new", "protein")
+    line = (sys.executable, "-m", "pyright", "--warnings", "--pythonpath", sys.executable)
+    settings = {"extraPaths": ["protein", str(REPOSITORY)]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    done = subprocess.run(
+        (*line, "-p", "pyrightconfig.json"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
 
 
-def test_sequences_of_a_file_are_read_and_too_few_refused(
-    loopverse: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert loopverse("new", "lines_of_text").status == 0
-    monkeypatch.syspath_prepend(tmp_path / "lines_of_text" / "src")
-    module = importlib.import_module("lines_of_text")
-    file = tmp_path / "lines.txt"
-    file.write_text("\n".join(f"line {n}" for n in range(100)))
-    domain = module.LinesOfText(module.LinesOfTextConfig(file=str(file), held_out=8), 16)
-    train = next(domain.batches("train", batch_size=50, seed=0))["next"][:, :4]
-    assert {bytes(row).decode() for row in train.tolist()} == {"line"}
-    file.write_text("only one\n")
-    module.data.read.cache_clear()
-    with pytest.raises(ValueError, match="has 1 lines, of which"):
-        next(domain.batches("train", batch_size=2, seed=0))
+def test_another_place_is_where_it_says(loopverse: Command, tmp_path: Path) -> None:
+    place = tmp_path / "my work"
+    place.mkdir()
+    answer = loopverse("new", "protein", "--path", str(place))
+    assert (place / "protein" / "pyproject.toml").exists()
+    assert f"pip install -e '{place}/protein'" in answer.out
 
 
 @pytest.mark.parametrize(
-    ("name", "line"),
+    ("words", "complaint"),
     [
-        ("1st", "named like a module of Python, letters, digits and _, got '1st'"),
-        ("class", "named like a module of Python"),
-        ("prot-ein", "named like a module of Python"),
-        ("Protein", "use 'protein'"),
-        ("torch", "there is a module 'torch' already"),
-        ("sys", "there is a module 'sys' already"),
-        ("toy", "there is a domain 'toy' already"),
+        (("2fold",), "got '2fold'"),
+        (("my-domain",), "got 'my-domain'"),
+        (("../up",), "got '../up'"),
+        (("Protein",), "got 'Protein'"),
+        (("class",), "no keyword of Python, such as protein_folds, got 'class'"),
+        (("",), "got ''"),
+        ((), "the following arguments are required: NAME"),
+        (("toy",), "there is a domain 'toy' already: choose another name"),
+        (("train",), "there is a command 'train' already"),
+        (("json",), "there is a module 'json' already"),
+        (("loopverse",), "there is a module 'loopverse' already"),
+        (("protein", "--path", "file"), "file"),
+        (("protein", "--path", "nowhere"), "nowhere"),
+        (("protein", "--paht", "."), "did you mean --path?"),
+        (("taken",), "taken exists already"),
+        (("lost",), "lost exists already"),
     ],
 )
-def test_a_name_that_cannot_be_is_refused(
-    refusal: Refusal, tmp_path: Path, name: str, line: str
+def test_what_cannot_be_written_is_refused_in_one_line_and_leaves_nothing(
+    refusal: Refusal, tmp_path: Path, words: tuple[str, ...], complaint: str
 ) -> None:
-    assert line in refusal("new", name)
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "lost").symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    assert complaint in refusal("new", *words)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_folder_that_exists_is_left_alone(refusal: Refusal, tmp_path: Path) -> None:
+def test_a_folder_of_the_name_elsewhere_is_no_module(loopverse: Command, tmp_path: Path) -> None:
     (tmp_path / "protein").mkdir()
-    assert "protein exists: choose another name" in refusal("new", "protein")
-    assert not list((tmp_path / "protein").iterdir())
+    (tmp_path / "there").mkdir()
+    assert loopverse("new", "protein", "--path", "there").status == 0
 
 
-def test_a_place_that_cannot_be_written_to_is_refused(refusal: Refusal, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert "cannot be written" in refusal("new", "protein", "--path", "file")
-
-
-def test_nothing_is_left_of_a_package_that_was_interrupted(
+def test_what_is_stopped_half_way_leaves_nothing(
     loopverse: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    write, written = Path.write_text, []
 
-    monkeypatch.setattr(os, "rename", interrupted)
+    def stopped(self: Path, *arguments: str, **options: str) -> int:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(self)
+        return write(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", stopped)
     assert loopverse("new", "protein").status == 130
+    assert len(written) == 3
     assert not list(tmp_path.iterdir())
 
 

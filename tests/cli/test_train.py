@@ -53,7 +53,7 @@ def test_what_is_trained_is_what_the_line_says(loopverse: Command, tmp_path: Pat
         # names
         (
             ["domain=tyo"],
-            "unknown domain 'tyo'; did you mean 'toy'? known: autoregressive, masked_diffusion, toy, world_model",
+            "unknown domain 'tyo'; did you mean 'toy'? known: autoregressive, masked_diffusion, puzzle, toy, world_model",
         ),
         (["core=hugin"], "unknown core 'hugin'; did you mean 'huginn'? known: fprm, huginn,"),
         (["core/injection=ad"], "unknown core/injection 'ad'; did you mean 'add'?"),

@@ -13,8 +13,7 @@ from torch.distributions import Categorical, Normal
 from loopverse.depth import Average, FixedPoint, Last, Majority, Vote
 from loopverse.domain import SampleSettings
 from loopverse.nn import Attend, CoreInput
-from loopverse.training import Use
-from loopverse.training.use import read_use
+from loopverse.training.use import Use, read_use
 
 
 def read(z: Tensor) -> Categorical:
