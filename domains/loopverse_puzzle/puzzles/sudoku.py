@@ -51,9 +51,13 @@ class Sudoku(Kind):
     def _from(self, answer: Int[Tensor, "b t"], rng: torch.Generator) -> Batch:
         """Puzzles with these solutions."""
         count = len(answer)
-        places = torch.rand(answer.shape, generator=rng).argsort(1)  # the cell at each place of the order
+        places = torch.rand(answer.shape, generator=rng).argsort(
+            1
+        )  # the cell at each place of the order
         gone = torch.zeros_like(answer, dtype=torch.bool)
-        for some in places.split(self.box**2 // 3, dim=1):  # of side nine, three at a time: a third of the work
+        for some in places.split(
+            self.box**2 // 3, dim=1
+        ):  # of side nine, three at a time: a third of the work
             tried = gone.scatter(1, some, True)
             solved, _ = self.singles(self._given(answer, ~tried))
             gone = torch.where(solved[:, None], tried, gone)
