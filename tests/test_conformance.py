@@ -35,6 +35,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"held_out": 64},
         {"kind": "maze", "side": 7, "held_out": 64, "segments": 2},
         {"kind": "s5", "length": 8, "longer": 12, "growth": 1, "held_out": 64},
+        {"kind": "a5", "length": 6, "longer": 8, "carried": True, "held_out": 64},
     ],
     "world_model": [
         {"horizon": 4, "transitions": 400},

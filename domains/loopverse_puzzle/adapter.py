@@ -15,7 +15,7 @@ from tensordict import TensorDict
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 
-from loopverse.domain import DomainAdapter, Outcome, Sample, SampleSettings, Split, Think
+from loopverse.domain import DomainAdapter, Outcome, Sample, SampleSettings, Split, Think, Thought
 from loopverse.exhibit import Exhibit
 from loopverse.nn import Attend, CoreInput
 from loopverse_puzzle.config import PuzzleConfig
@@ -51,6 +51,7 @@ class Puzzle(DomainAdapter):
         for table in (self.given, *self.places):
             nn.init.normal_(cast(nn.Embedding, table).weight, std=(1 + len(groups)) ** -0.5)
         self._own: OwnPuzzles | None = None
+        self._made: dict[int | None, Batch] = {}
 
     def batches(
         self,
@@ -93,6 +94,9 @@ class Puzzle(DomainAdapter):
     def forward(self, think: Think, batch: TensorDict) -> Outcome:
         """Think in segments, each from where the last one stopped; in training each of them has a loss."""
         inputs, state = self.embed(batch), None
+        if self.config.carried:
+            thought = Thought.joined(list(_one_by_one(think, inputs)))
+            return thought.weigh([self.loss(self.predict(z), batch) for z in thought.readouts])
         outcomes: list[Outcome] = []
         for _ in range(self.config.segments):
             thought = think(inputs, carry=state)
@@ -177,7 +181,7 @@ class Puzzle(DomainAdapter):
     def _training(self, number: int, size: int, rng: torch.Generator) -> Batch:
         own, growth = self._puzzles(), self.config.growth
         if own is None:
-            grown = self.config.length if not growth else 2 + number // growth
+            grown = self.config.length if not growth else 2 ** min(1 + number // growth, 30)
             kind = self.kind if grown >= self.config.length else self.config.build(grown)
             return kind.split(False, size, rng)
         return own.train.take(torch.randint(len(own.train.given), (size,), generator=rng))
@@ -187,11 +191,23 @@ class Puzzle(DomainAdapter):
         if own is not None:
             yield own.valid
             return
-        kinds = [self.kind]
+        lengths: list[int | None] = [None]
         if self._longer and self.config.longer != self.config.length:
-            kinds.append(self.config.build(self.config.longer))
-        for kind in kinds:
-            yield kind.split(True, self.config.held_out, torch.Generator().manual_seed(0))
+            lengths.append(self.config.longer)
+        for length in lengths:
+            if length not in self._made:  # drawn once, as 15 of 16 are thrown away
+                kind, rng = self.config.build(length), torch.Generator().manual_seed(0)
+                self._made[length] = kind.split(True, self.config.held_out, rng)
+            yield self._made[length]
+
+
+def _one_by_one(think: Think, inputs: CoreInput) -> Iterator[Thought]:
+    """Think about one element after another, each from the state where the one before stopped."""
+    state = None
+    for x in inputs.x.split(1, dim=1):
+        thought = think(CoreInput(x, inputs.attend), carry=state)
+        state = thought.result.z
+        yield thought
 
 
 def _seed(*address: int) -> int:

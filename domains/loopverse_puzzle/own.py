@@ -6,13 +6,13 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from loopverse.errors import UserError
 from loopverse_puzzle.puzzles import Batch, Kind, Maze, Product, Sudoku
 
 SPLITS = ("train", "valid")
+COLUMNS = ("puzzle", "solution", "split")
 
 
 @dataclass
@@ -35,27 +35,42 @@ def read_puzzles(path: Path, kind: Kind) -> OwnPuzzles:
     sixteen.
 
     Raises:
-        ValueError: no such file, a column that is missing or unknown, or a puzzle with several solutions or none;
-            the line is named.
+        ValueError: no such file, a column that is missing or unknown, or, with its line, a puzzle with several
+            solutions or none, or one that is for both training and evaluation.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            lines = [(reader.line_num, line) for line in reader]
+            columns = reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"domain.file: {path} cannot be read: {error}") from error
-    if not lines or "puzzle" not in lines[0]:
+    if not lines or "puzzle" not in columns:
         raise UserError(
             f"domain.file: {path} must have a column `puzzle` and at least one line below it"
         )
+    unknown = [column for column in columns if column not in COLUMNS]
+    if unknown:
+        raise UserError(
+            f"domain.file: {path} has a column {unknown[0]!r}: expected no others than {', '.join(COLUMNS)}"
+        )
+    homes: dict[tuple[int, ...], tuple[str, int]] = {}  # where each puzzle is, to find one in both
     parts: dict[str, list[Batch]] = {split: [] for split in SPLITS}
-    for number, line in enumerate(lines, 2):
+    for number, line in lines:
         try:
+            if None in line or None in line.values():
+                raise ValueError(f"expected {len(columns)} fields, as in the first line")
             batch = _read(line, kind)
             split = (line.get("split") or "").strip()
             if not split:
                 split = SPLITS[int(bool(kind.held_out(batch)))]
             if split not in SPLITS:
                 raise ValueError(f"split must be train or valid, got {split!r}")
+            home, first = homes.setdefault(tuple(batch.given[0].tolist()), (split, number))
+            if home != split:
+                raise ValueError(
+                    f"the puzzle of line {first}, which is for {home}, must not be for {split} too"
+                )
         except ValueError as error:
             raise UserError(f"domain.file: line {number} of {path}: {error}") from error
         parts[split].append(batch)
@@ -76,10 +91,10 @@ def _read(line: dict[str, str | None], kind: Kind) -> Batch:
     given = kind.read(line["puzzle"] or "")[None]
     batch = _solved(given, kind)
     said = (line.get("solution") or "").strip()
-    if said and not torch.equal(kind.read(said), _as_given(batch, kind)[0]):
-        raise ValueError(
-            f"the solution is another one: {kind.write(batch.given[0], batch.answer[0])!r}"
-        )
+    right = kind.write(batch.given[0], batch.answer[0])
+    between = " " if kind.shape is None else ""  # cells of a grid are one letter each
+    if said and between.join(said.split()) != between.join(right.split()):
+        raise ValueError(f"the solution is another one: {right!r}")
     return batch
 
 
@@ -90,10 +105,3 @@ def _solved(given: Tensor, kind: Kind) -> Batch:
         return Batch(given, answer, given == 0, grade)
     assert isinstance(kind, Maze | Product)
     return kind.batch(given)
-
-
-def _as_given(batch: Batch, kind: Kind) -> Tensor:
-    """The answer as `Kind.read` reads it."""
-    if isinstance(kind, Sudoku):
-        return batch.answer + 1
-    return batch.answer if isinstance(kind, Product) else batch.given

@@ -1,14 +1,16 @@
 """The puzzle domain as a model: segments, metrics, what it shows and solves."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
+from torch.distributions import Categorical
 
 from loopverse.domain import SampleSettings
 from loopverse.exhibit import HeatMap
 from loopverse.model import LoopedModel
-from loopverse.nn import CoreConfig, Normal, Scaled
+from loopverse.nn import Attend, CoreConfig, CoreInput, Normal, Scaled
 from loopverse_puzzle import Puzzle, PuzzleConfig
 
 
@@ -58,6 +60,49 @@ def test_every_segment_has_a_loss_and_no_gradient_leads_from_one_to_the_next() -
         grads, [p.grad for p in twice.parameters() if p.grad is not None], strict=True
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+@torch.no_grad()
+def test_a_carried_state_is_all_that_an_element_knows_of_those_before_it() -> None:
+    made = model(kind="a5", length=4, longer=0, carried=True).eval()
+    batch = next(made.adapter.batches("valid", batch_size=3, seed=0))
+    outcome = made.adapter(made.bind(2), batch)
+    x, state, logits = made.adapter.embed(batch).x, None, []
+    for place in range(4):
+        inputs = CoreInput(x[:, place : place + 1], Attend(causal=True))
+        thought = made.bind(2)(inputs, carry=state)
+        logits.append(cast(Categorical, made.adapter.predict(thought.z)).logits)
+        state = thought.result.z
+    torch.testing.assert_close(outcome.prediction.logits, torch.cat(logits, 1))
+    other = batch.clone()
+    other["given"][:, 1] = (other["given"][:, 1] + 1) % 60
+    after = made.adapter(made.bind(2), other).prediction
+    changed = after.logits != outcome.prediction.logits
+    assert changed.any(2).all(0).tolist() == [False, True, True, True]
+    assert not changed[:, 0].any()
+
+
+def test_a_gradient_leads_from_element_to_element(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model(kind="parity", length=3, longer=0, carried=True)
+    batch = next(made.adapter.batches("train", batch_size=2, seed=0))
+    inputs = made.adapter.embed(batch)
+    x = inputs.x.detach().requires_grad_()
+    monkeypatch.setattr(made.adapter, "embed", lambda _: replace(inputs, x=x))
+    made.adapter(made.bind(1), batch).losses[:, -1].sum().backward()
+    assert x.grad is not None
+    assert (x.grad.abs().amax((0, 2)) > 0).all()
+
+
+def test_sequences_double_until_they_are_as_long_as_they_get() -> None:
+    batches = model(kind="s5", length=6, growth=2).adapter.batches("train", batch_size=1, seed=0)
+    assert [next(batches)["given"].shape[1] for _ in range(8)] == [2, 2, 4, 4, 6, 6, 6, 6]
+
+
+def test_held_out_puzzles_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model().adapter
+    first = next(made.batches("valid", batch_size=4, seed=0))
+    monkeypatch.setattr(type(made.kind), "split", None)
+    assert torch.equal(next(made.batches("valid", batch_size=4, seed=0))["given"], first["given"])
 
 
 @torch.no_grad()
@@ -119,6 +164,11 @@ def test_hardness_is_shown_by_loops() -> None:
     [
         ({"kind": "chess"}, "must be one of sudoku4, sudoku9, maze, parity, s5, a5, got 'chess'"),
         ({"segments": 0}, "segments must be at least 1, got 0"),
+        (
+            {"carried": True},
+            "carried reads sequences, one of parity, s5, a5, got domain.kind=sudoku4",
+        ),
+        ({"kind": "a5", "carried": True, "segments": 2}, "goes with domain.segments=1, got 2"),
         ({"longer": -1}, "longer must not be negative, got -1"),
     ],
 )

@@ -58,6 +58,32 @@ def test_a_wrong_solution_is_refused(tmp_path: Path) -> None:
         read_puzzles(file, Sudoku(2))
 
 
+def test_the_solution_of_a_maze_is_what_is_shown(tmp_path: Path) -> None:
+    maze = "S...####.#....G.####....."
+    kind = Maze(5)
+    batch = kind.batch(kind.read(maze)[None])
+    right = kind.write(batch.given[0], batch.answer[0])
+    lines = (f'{maze},"{right}",train', f"{maze[::-1]},,valid")
+    file = written(tmp_path / "maze.csv", *lines, columns="puzzle,solution,split")
+    assert len(read_puzzles(file, kind).train.given) == 1
+    lines = (f'{maze},"{right[::-1]}",train', lines[1])
+    written(file, *lines, columns="puzzle,solution,split")
+    with pytest.raises(UserError, match="the solution is another one"):
+        read_puzzles(file, kind)
+
+
+def test_a_file_of_a_spreadsheet_is_read_and_a_puzzle_of_both_splits_refused(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "own.csv"
+    both = f"puzzle,split\n{HOLED},train\n{SOLVED[:-1]}.,valid\n"
+    file.write_text(both, encoding="utf-8-sig")
+    assert len(read_puzzles(file, Sudoku(2)).valid.given) == 1
+    file.write_text(f"{both}{HOLED},valid\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 4 of .*the puzzle of line 2, which is for train"):
+        read_puzzles(file, Sudoku(2))
+
+
 def test_mazes_and_sequences_can_be_ones_own_too(tmp_path: Path) -> None:
     maze = "S...####.#....G.####....."
     lines = (f"{maze},train", f"{maze[::-1]},valid")
@@ -77,6 +103,10 @@ def test_mazes_and_sequences_can_be_ones_own_too(tmp_path: Path) -> None:
     [
         ("cells\n1\n", "must have a column `puzzle`"),
         ("puzzle\n", "at least one line"),
+        (f"puzzle,solutoin\n{HOLED},{SOLVED}\n", "has a column 'solutoin': expected no others"),
+        (f"puzzle,split\n{HOLED}\n", "line 2 of .*expected 2 fields"),
+        (f"puzzle,split\n{HOLED},train,1\n", "line 2 of .*expected 2 fields"),
+        (f'puzzle,split\n"{HOLED}"x,train\n', "cannot be read"),
         (f"puzzle,split\n{HOLED},test\n", "split must be train or valid, got 'test'"),
         (f"puzzle,split\n{HOLED},train\n", "has no puzzles for valid"),
     ],

@@ -40,6 +40,23 @@ def test_a_sudoku_has_the_solution_that_is_said_and_no_other(kind: Sudoku) -> No
         assert torch.equal(batch.asked[row], given == 0)
 
 
+@pytest.mark.parametrize(("kind", "least"), [(Sudoku(2), 9), (Sudoku(3), 38)], ids=["4", "9"])
+def test_many_cells_are_blank_and_some_puzzles_are_hard(kind: Sudoku, least: int) -> None:
+    """A cell that must stay does not end the taking away: side 4 has 7.8 blanks if it does, side 9 has 28."""
+    batch = drawn(kind, 100)
+    assert batch.asked.sum(1).float().mean() > least
+    assert batch.grade.unique().numel() >= kind.box
+
+
+@pytest.mark.parametrize("kind", [Sudoku(2), Sudoku(3)], ids=["4", "9"])
+def test_no_solution_is_both_trained_on_and_held_out(kind: Sudoku) -> None:
+    rng = torch.Generator().manual_seed(0)
+    train, valid = (kind.split(held_out, 60, rng) for held_out in (False, True))
+    assert len(train.given) == len(valid.given) == 60
+    known = {tuple(row) for row in train.answer.tolist()}
+    assert not known & {tuple(row) for row in valid.answer.tolist()}
+
+
 def test_all_grids_of_side_four_are_known_and_differ() -> None:
     assert len({tuple(grid) for grid in solved_grids(2)}) == 288
 
