@@ -117,7 +117,7 @@ def advice(
             Finding(
                 "advice",
                 f"train with {loops_in_words(trained)}, and try more",
-                "fewer are worse, and so are more, which it was not trained for",
+                "fewer are worse, and running more than it was trained with gains nothing",
                 f"`core.loops={2 * trained}`"
                 + ("" if drawn else ", or `schedule=poisson`, which bears other depths in use"),
             )
