@@ -115,6 +115,8 @@ class MaskedDiffusion(TextDomain):
             "present": present,
             "id": batch["id"],
         }
+        if not bool(present.all()):  # asked here, on the host: a device would be waited for
+            content["padding"] = present
         if self.config.separate_documents:
             # A separator belongs to the document behind it; `segments` are those of the tokens before.
             begins = (tokens == self.tokenizer.separator).long()
@@ -124,10 +126,9 @@ class MaskedDiffusion(TextDomain):
         return TensorDict(content, batch_size=batch.batch_size)
 
     def embed(self, batch: TensorDict) -> CoreInput:
-        present = cast(Tensor, batch["present"])
         attend = Attend(
             causal=False,
-            padding=None if bool(present.all()) else present,
+            padding=cast(Tensor, batch["padding"]) if "padding" in batch else None,
             segments=cast(Tensor, batch["segments"]) if "segments" in batch else None,
         )
         return self._inputs(cast(Tensor, batch["visible"]), cast(Tensor, batch["level"]), attend)

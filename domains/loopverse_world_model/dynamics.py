@@ -92,6 +92,11 @@ class Dynamics(nn.Module):
         """Where it computes."""
         return self.act.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision that it computes in."""
+        return self.act.weight.dtype
+
     def leaf(self, leaf: Leaf) -> LeafModel:
         """The model of a leaf."""
         model = self.leaves[leaf.name]
@@ -157,10 +162,10 @@ class Dynamics(nn.Module):
         """`P([z_prev; obs; act])`, with a learned vector in place of an observation that is not there."""
         shape = (len(memory), self.tokens, self.width)
         fresh = memory.fresh[:, None, None]
-        x = fresh * self.look(memory.seen).view(shape)
+        x = fresh * self.look(memory.seen.to(self.dtype)).view(shape)
         if self.blind is not None:
             x = x + (1 - fresh) * self.blind
-        x = x + self.act(action).view(shape)
+        x = x + self.act(action.to(self.dtype)).view(shape)
         if memory.z is None or self.recall is None:
             return x
         return x + self.recall(memory.z.to(x.dtype))

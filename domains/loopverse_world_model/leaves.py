@@ -159,7 +159,7 @@ class VectorLeaf(LeafModel):
         else:
             age = age.clamp(max=len(self.kept) - 1)
             kept, missed = self.kept[age], self.missed[age]
-        return torch.lerp(self.mean, base, kept), missed
+        return torch.lerp(self.mean, base.to(self.mean.dtype), kept), missed
 
     def target(self, raw: Tensor, base: Tensor | None, age: Tensor) -> Tensor:
         guess, unit = self.guess(base, age)
@@ -287,8 +287,8 @@ class ImageLeaf(LeafModel):
 
     def features(self, raw: Tensor) -> Tensor:
         batch = raw.shape[:-3]
-        pixels = raw.reshape(-1, *self.leaf.shape).permute(0, 3, 1, 2).float() / 255 - 0.5
-        return self.encoder(pixels).reshape(*batch, -1)
+        pixels = raw.reshape(-1, *self.leaf.shape).permute(0, 3, 1, 2)
+        return self.encoder(pixels.to(self.std.dtype) / 255 - 0.5).reshape(*batch, -1)
 
     def outputs(self, z: Tensor) -> Tensor:
         drawn = self.decoder(z.reshape(-1, z.shape[-1])).permute(0, 2, 3, 1)

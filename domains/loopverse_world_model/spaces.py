@@ -7,6 +7,7 @@ each with a path such as `arm.0.angle`; a space that is no tree is one leaf, `va
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,7 +54,7 @@ class Leaf:
     @property
     def size(self) -> int:
         """Numbers in one value."""
-        return int(np.prod(self.shape, dtype=int))
+        return math.prod(self.shape)
 
     @property
     def name(self) -> str:

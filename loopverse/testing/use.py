@@ -71,6 +71,54 @@ def it_moves_to_another_device(bench: Bench) -> None:
     )
 
 
+@check(saved_and_loaded_it_is_the_same)
+def it_counts_in_another_precision(bench: Bench) -> None:
+    """Model and batch in float64, what the core reads is too, and the losses are those of float32."""
+    single = bench.outcome(bench.model()).losses
+    batch = bench.batch.apply(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf)
+    model = bench.model().double()
+    try:
+        with torch.no_grad():
+            found = str(model.adapter.embed(batch).x.dtype)
+        if found == "torch.float64":
+            double = bench.outcome(model, batch).losses
+    except RuntimeError as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    expect(
+        found == "torch.float64",
+        "embed and loss to count in the precision of their parameters and batch, torch.float64",
+        found,
+        "likely .float() on the way, or a tensor made in float32: dtype=x.dtype, or register_buffer",
+    )
+    expect(
+        torch.allclose(double.float(), single, rtol=1e-3, atol=1e-3),
+        "the losses of float32 in float64",
+        f"losses that differ by up to {float((double - single).abs().max()):.3g}",
+        "likely a difference of large numbers, or log of a sum of exp: use logsumexp, log_softmax",
+    )
+
+
+@check(loss_is_deterministic)
+def it_compiles(bench: Bench) -> None:
+    """What the core reads is made by one graph of `torch.compile`, and is the same."""
+    adapter = bench.opened().eval()
+    torch.compiler.reset()  # every adapter is compiled anew here, and there is a limit to that
+    embed = torch.compile(adapter.embed, backend="eager", fullgraph=True)
+    try:
+        with torch.no_grad():
+            same = torch.allclose(embed(bench.batch).x, adapter.embed(bench.batch).x, atol=1e-5)
+        found = "the same" if same else "another tensor, compiled"
+    except RuntimeError as error:
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    expect(
+        found == "the same",
+        "embed to be one graph that reads the same",
+        found,
+        "likely .item() or an `if` on what is in a tensor, for which a GPU is waited for: decide it in "
+        "prepare, or with torch.where",
+    )
+
+
 @check(loss_is_deterministic)
 def samples_repeat_with_their_seed(bench: Bench) -> None:
     """The same prompts and seed give the same samples, in pieces that name their row."""

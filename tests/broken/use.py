@@ -52,6 +52,34 @@ class StaysOnTheCPU(Walk):
         return super().vectors(batch) + torch.linspace(0, 1, self.width)
 
 
+PRECISION = "it_counts_in_another_precision"
+
+
+@found_by(PRECISION, "torch.float64", "got torch.float32", "likely .float()")
+class CastsWhatItReads(Walk):
+    def vectors(self, batch: TensorDict) -> Tensor:
+        return super().vectors(batch).float()
+
+
+@found_by(PRECISION, "torch.float64", "RuntimeError", "dtype=x.dtype")
+class MultipliesByATableInSinglePrecision(Walk):
+    def vectors(self, batch: TensorDict) -> Tensor:
+        return super().vectors(batch) @ torch.eye(self.width, device=batch["seen"].device)
+
+
+@found_by(PRECISION, "losses that differ by up to", "use logsumexp")
+class LosesDigitsInADifference(Walk):
+    def losses(self, prediction: Any, batch: TensorDict) -> Tensor:
+        return (super().losses(prediction, batch) + 1e6) - 1e6
+
+
+@found_by("it_compiles", "one graph", "Unsupported", "decide it in prepare")
+class LooksWhetherAnythingIsHidden(Walk):
+    def vectors(self, batch: TensorDict) -> Tensor:
+        x = super().vectors(batch)
+        return x + 1 if batch["present"].all() else x
+
+
 @found_by(SAMPLES, "Sample(row, text)", "got ['", "the number of its prompt")
 class SamplesStrings(Walk):
     def sample(
