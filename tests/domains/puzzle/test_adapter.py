@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Categorical
 
-from loopverse.domain import SampleSettings
+from loopverse.domain import SampleSettings, Thought
 from loopverse.exhibit import HeatMap
 from loopverse.model import LoopedModel
 from loopverse.nn import Attend, CoreConfig, CoreInput, Normal, Scaled
@@ -93,6 +93,32 @@ def test_a_gradient_leads_from_element_to_element(monkeypatch: pytest.MonkeyPatc
     assert (x.grad.abs().amax((0, 2)) > 0).all()
 
 
+@torch.no_grad()
+def test_a_carried_state_is_noisy_in_training_alone() -> None:
+    """By as many root mean squares of each state as is said."""
+    made = model(kind="a5", length=400, longer=0, carried=True, noise=0.5, held_out=2)
+    batch = next(made.adapter.batches("valid", batch_size=2, seed=0))
+    starts: list[torch.Tensor | None] = []
+    ends: list[torch.Tensor] = []
+
+    def think(inputs: CoreInput, **start: Any) -> Thought:
+        thought = made.bind(1)(inputs, **start)
+        starts.append(start["carry"])
+        ends.append(thought.result.z)
+        return thought
+
+    made.train().adapter(think, batch)
+    assert starts[0] is None
+    noise = torch.cat([cast(torch.Tensor, start) for start in starts[1:]], 1)
+    before = torch.cat(ends[:-1], 1)
+    size = (noise - before).square().mean(-1).sqrt() / before.square().mean(-1).sqrt()
+    assert float(size.mean()) == pytest.approx(0.5, rel=0.03)
+    starts.clear(), ends.clear()
+    made.eval().adapter(think, batch)
+    for start, end in zip(starts[1:], ends, strict=False):
+        assert start is end
+
+
 def test_sequences_double_until_they_are_as_long_as_they_get() -> None:
     batches = model(kind="s5", length=6, growth=2).adapter.batches("train", batch_size=1, seed=0)
     assert [next(batches)["given"].shape[1] for _ in range(8)] == [2, 2, 4, 4, 6, 6, 6, 6]
@@ -169,6 +195,10 @@ def test_hardness_is_shown_by_loops() -> None:
             "carried reads sequences, one of parity, s5, a5, got domain.kind=sudoku4",
         ),
         ({"kind": "a5", "carried": True, "segments": 2}, "goes with domain.segments=1, got 2"),
+        (
+            {"noise": 0.1},
+            "noise is of a carried state, at least 0, and goes with domain.carried=true",
+        ),
         ({"longer": -1}, "longer must not be negative, got -1"),
     ],
 )
