@@ -124,12 +124,14 @@ def _keep(
     random: Score,
 ) -> None:
     """Write `plan.json` into the run folder."""
+    from loopverse.depth.halting.naming import in_words
+
     found = {
         "env": env,
         "checkpoint": run.step,
         "planner": {"name": type(planner).__name__, **vars(planner)},
         "loops": loops,
-        "halting": {"name": type(halting).__name__, **vars(halting)},
+        "halting": in_words(halting),
         "seed": options.seed,
         "seconds": planned.seconds,
         "steps": planned.steps,

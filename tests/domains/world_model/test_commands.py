@@ -57,11 +57,14 @@ def test_a_plan_stops_early_where_a_rule_says_so(
         ),
     )
     words = [str(run), "--episodes", "1", "--no-video", "--loops", "3", *QUICK]
-    for rule in ([], ["halting=fixed_point", "halting.tolerance=1e9"]):
+    fixed = ["halting=fixed_point", "halting.tolerance=1e9"]
+    nested = ["halting=any_of", "halting.rules=[{halting: fixed_point, tolerance: 1e9}]"]
+    for rule in ([], fixed, nested):
         depths.clear()
         assert plan.command([*words, *rule]) == 0
         assert set(depths) == ({1} if rule else {3})
-    assert json.loads((run / "plan.json").read_text())["halting"]["name"] == "FixedPoint"
+        kept = json.loads((run / "plan.json").read_text())["halting"]
+        assert kept.startswith(rule[0] if rule else "halting=fixed_depth")
 
 
 def test_a_run_is_played_in_where_its_data_are_gone(
