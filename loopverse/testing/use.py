@@ -77,11 +77,14 @@ def it_counts_in_another_precision(bench: Bench) -> None:
     single = bench.outcome(bench.model()).losses
     batch = bench.batch.apply(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf)
     model = bench.model().double()
+    found, double = "torch.float64", single
     try:
         with torch.no_grad():
-            found = str(model.adapter.embed(batch).x.dtype)
-        if found == "torch.float64":
+            read = model.adapter.embed(batch).x.dtype
+        if read == torch.float64:
             double = bench.outcome(model, batch).losses
+        else:
+            found = str(read)
     except RuntimeError as error:
         found = f"{type(error).__name__}: {' '.join(str(error).split())}"
     expect(
