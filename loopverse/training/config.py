@@ -2,6 +2,7 @@
 
 import operator
 import typing
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -109,6 +110,10 @@ class TrainConfig:
         self.choices = {**self.choices, **strategy_names(self)}
 
 
+END = "...\n"
+"""What YAML ends a document with: a `config.yaml` that has it was not cut short."""
+
+
 def strategy_names(config: TrainConfig) -> dict[str, str]:
     """The option of every group that a configuration holds now; a class in no group has none."""
     names = {}
@@ -138,14 +143,17 @@ def save_config(config: TrainConfig, folder: Path) -> None:
     del values["choices"]
     choices = OmegaConf.create({**config.choices, **names})
     write_text(folder / "choices.yaml", OmegaConf.to_yaml(choices))
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(values)) + END)
 
 
 def load_config(folder: Path) -> TrainConfig:
-    """The configuration that `save_config` wrote.
+    """The configuration that `save_config` wrote, by this version of Loopverse or by one before it.
+
+    A setting that the run is too old to have is at its default, by which a run does what it did before there was
+    the setting; a warning names it.
 
     Raises:
-        ValueError: files that are missing, cut short, or of another version.
+        ValueError: files that are missing, cut short, or have what this version does not know.
     """
     choices = _read(folder / "choices.yaml")
     values = _read(folder / "config.yaml")
@@ -154,9 +162,10 @@ def load_config(folder: Path) -> TrainConfig:
         node = OmegaConf.structured(_pick(group, options, choices, folder))
         OmegaConf.update(schema, group.replace("/", "."), node)
     schema.domain = OmegaConf.structured(load_domain(_named("domain", choices, folder)).Config)
-    if absent := next(_absent(schema, values), None):
+    absent = list(_absent(schema, values))
+    if absent and not (folder / "config.yaml").read_text(encoding="utf-8").endswith(END):
         raise UserError(
-            f"{folder / 'config.yaml'} has no {absent}: it was cut short, or is of another version "
+            f"{folder / 'config.yaml'} has no {absent[0]}: it was cut short, or is of another version "
             "of Loopverse"
         )
     try:
@@ -167,6 +176,11 @@ def load_config(folder: Path) -> TrainConfig:
             f"{str(error).splitlines()[0]}"
         ) from error
     assert isinstance(config, TrainConfig)
+    for name in absent:
+        value = OmegaConf.select(schema, name)
+        warnings.warn(
+            f"{folder / 'config.yaml'} is older than {name}: taken as {value}", stacklevel=2
+        )
     return config
 
 

@@ -124,12 +124,7 @@ def edit(folder: Path, file: str, before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("file", "before", "after", "complaint"),
     [
-        (
-            "config.yaml",
-            "seed:",
-            "sede:",
-            "has no seed: it was cut short, or is of another version",
-        ),
+        ("config.yaml", "seed:", "sede:", "does not fit .*: Key 'sede'"),
         ("config.yaml", "seed: 0", "seed: 0\nsede: 0", "does not fit .*: Key 'sede'"),
         ("config.yaml", "seed: 0", "seed: x", "does not fit this version .* Integer"),
         ("config.yaml", "domain:", "domain: [", "is damaged and cannot be read as YAML"),
@@ -137,7 +132,7 @@ def edit(folder: Path, file: str, before: str, after: str) -> None:
         ("choices.yaml", "schedule: constant", "other: x", "does not say which schedule"),
         ("choices.yaml", "schedule: constant", "schedule: constent", "did you mean 'constant'?"),
         ("choices.yaml", "domain: toy", "domain: tyo", "unknown domain 'tyo'"),
-        ("choices.yaml", "schedule: constant", "schedule: uniform", "has no schedule.low"),
+        ("choices.yaml", "schedule: constant", "schedule: uniform", "does not fit .*: Key 'loops'"),
     ],
 )
 def test_files_that_were_damaged_or_changed_are_refused(
@@ -156,6 +151,17 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, file: str, share: 
     lines = (tmp_path / file).read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / file).write_text("".join(lines[: int(share * len(lines))]), encoding="utf-8")
     with pytest.raises(UserError, match=r"cut short|does not say which"):
+        load_config(tmp_path)
+
+
+def test_a_run_that_is_older_than_a_setting_has_its_default_and_says_so(tmp_path: Path) -> None:
+    config = toy.toy_config(tmp_path)
+    save_config(config, tmp_path)
+    edit(tmp_path, "config.yaml", "seed: 0\n", "")
+    with pytest.warns(UserWarning, match=r"config.yaml is older than seed: taken as 0$"):
+        assert load_config(tmp_path) == config
+    edit(tmp_path, "config.yaml", "...\n", "")  # what is cut short may lack its last settings alone
+    with pytest.raises(UserError, match="has no seed: it was cut short, or is of another version"):
         load_config(tmp_path)
 
 
