@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from loopverse.compare.jobs import Job, job
 from loopverse.compare.running import run_jobs
-from loopverse.compare.study import Arm, Group, Study, as_yaml, pairs
+from loopverse.compare.study import TIE, Arm, Group, Study, as_yaml, pairs
 from loopverse.compare.table import Price, Row, curve_of, price_of, row_of, write_table
 from loopverse.errors import UserError
 from loopverse.training import RunFolder
@@ -76,7 +76,8 @@ def conduct(
     if tries:
         told(f"trying {len(study.rates)} learning rates for every arm")
         run_jobs([one for jobs in tries.values() for one in jobs], folder, launcher)
-    rates = {pair: _best(tries.get(pair, []), study) for pair in words}
+    tried = {pair: {one.rate: one.value for one in some} for pair, some in tries.items()}
+    rates = {pair: best_rate(tried.get(pair, {})) or study.rates[0] for pair in words}
     shares = {pair: _share(study, pair, prices, tries, rates) for pair in words}
     jobs = [
         job(folder, *pair, said, seed=seed, rate=rates[pair], share=shares[pair])
@@ -90,7 +91,7 @@ def conduct(
         [row_of(one, prices[one.group, one.arm]) for one in jobs],
         prices,
         rates,
-        {pair: {one.rate: one.value for one in some} for pair, some in tries.items()},
+        tried,
     )
     for one in jobs:
         if one.finished:
@@ -114,10 +115,20 @@ def _tries(study: Study, folder: Path, words: dict[Pair, list[str]]) -> dict[Pai
     }
 
 
-def _best(tries: Sequence[Job], study: Study) -> float:
-    """The rate of the try that ended best."""
-    known = [(one.value, one.rate) for one in tries if math.isfinite(one.value)]
-    return min(known)[1] if known else study.rates[0]
+def best_rate(tried: Mapping[float, float]) -> float | None:
+    """The lowest learning rate that ended about as well as the best: short runs flatter high rates.
+
+    Args:
+        tried: the metric at the end of every try, by rate; not a number where it failed.
+
+    Returns:
+        None where all failed.
+    """
+    known = {rate: value for rate, value in tried.items() if math.isfinite(value)}
+    if not known:
+        return None
+    best = min(known.values())
+    return min(rate for rate, value in known.items() if value <= best + TIE * abs(best))
 
 
 def _share(

@@ -16,6 +16,8 @@ from loopverse.errors import UserError, unknown
 from loopverse.training.sources import config_folder, group_options
 
 BUDGETS = ("data", "flops", "seconds")
+TIE = 0.01
+"""Share of the metric by which one try must be better than another to be told from it."""
 OWN = "own"
 """A core or a size that is not said: the domain's own."""
 

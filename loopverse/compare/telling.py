@@ -9,7 +9,7 @@ from itertools import pairwise
 from loopverse.analysis.numbers import count
 from loopverse.compare.estimators import Equivalent
 from loopverse.compare.findings import COSTS, ONCE, ArmFacts, Findings
-from loopverse.compare.study import Study
+from loopverse.compare.study import TIE, Study
 from loopverse.compare.uncertainty import Interval, as_estimate
 from loopverse.exhibit import Cell, Curves, Exhibit, Series, TableExhibit
 
@@ -38,7 +38,8 @@ def methods(study: Study, taken: Sequence[float] = ()) -> list[str]:
         "The domain's own learning rate was taken for all arms."
         if len(study.rates) == 1
         else f"Learning rates of {rates} times the domain's own were tried for every arm, with seed "
-        f"{study.seeds[0]} and {study.tries:.0%} of the steps; the best was taken."
+        f"{study.seeds[0]} and {study.tries:.0%} of the steps; the lowest that came within {TIE:.0%} of the best was taken, as short runs flatter "
+        "high rates."
     )
     edge = sum(rate in (min(study.rates), max(study.rates)) for rate in taken)
     if edge and len(study.rates) > 2:

@@ -1,9 +1,11 @@
 """A study is read, checked and spelled out before anything is trained."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from loopverse.compare.conduct import best_rate
 from loopverse.compare.study import Arm, Group, Study, as_yaml, read_study, studies
 
 
@@ -92,3 +94,21 @@ def test_a_study_that_there_is_not_is_refused(tmp_path: Path) -> None:
         read_study("quik")
     with pytest.raises(ValueError, match="there is no study"):
         read_study(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("tried", "rate"),
+    [
+        ({0.5: 3.25, 1.0: 3.03, 2.0: 2.953, 4.0: 2.933}, 2.0),  # within one per cent of the best
+        ({1.0: 3.0, 2.0: 2.96}, 2.0),  # not within
+        ({1.0: math.nan, 2.0: 5.0}, 2.0),
+        ({0.5: -1.995, 1.0: -2.0, 2.0: -2.001}, 0.5),
+        ({0.5: -1.9, 1.0: -2.0}, 1.0),
+        ({1.0: math.nan}, None),
+        ({}, None),
+    ],
+)
+def test_of_rates_that_cannot_be_told_apart_the_lowest_is_taken(
+    tried: dict[float, float], rate: float | None
+) -> None:
+    assert best_rate(tried) == rate
