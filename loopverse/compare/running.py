@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from omegaconf import DictConfig
 
 from loopverse.compare.energy import Meter, add_joules
 from loopverse.compare.jobs import RUNS, Job, note_failure
+from loopverse.compare.workers import end_with
 from loopverse.errors import UserError
 from loopverse.training import RunFolder, train
 from loopverse.training.compose import build
@@ -64,13 +66,15 @@ class Task:
     Attributes:
         titles: of the jobs, by the names of their run folders.
         quiet: say nothing.
+        parent: number of the process that conducts the study.
     """
 
     titles: dict[str, str]
     quiet: bool = False
+    parent: int = field(default_factory=os.getpid)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _task, (self.titles, self.quiet)  # a fresh process has to know our settings first
+        return _task, astuple(self)  # a fresh process has to know our settings first
 
     def __call__(self, values: DictConfig) -> None:
         """Train one run, or go on with it.
@@ -78,6 +82,7 @@ class Task:
         Raises:
             KeyboardInterrupt: a signal stopped it; it is saved.
         """
+        end_with(self.parent)
         job = HydraConfig.get()
         config = build(values, job.runtime.choices, list(job.overrides.task))
         path, began = Path(config.runs) / config.name, time.perf_counter()
@@ -110,9 +115,9 @@ class Task:
             print(f"[{number + 1}/{len(self.titles)}] {title}: {what}", flush=True)
 
 
-def _task(titles: dict[str, str], quiet: bool) -> Task:
+def _task(titles: dict[str, str], quiet: bool, parent: int) -> Task:
     register()
-    return Task(titles, quiet)
+    return Task(titles, quiet, parent)
 
 
 def _launch(lines: list[list[str]], task: Task, folder: Path, words: Sequence[str]) -> None:

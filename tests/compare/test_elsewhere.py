@@ -61,6 +61,23 @@ def test_joblib_on_two_processes_makes_the_same_table(command: list[str], tmp_pa
 
 
 @pytest.mark.slow
+def test_what_joblib_started_ends_with_its_study_and_is_gone_on_with(
+    command: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    subprocess.run([*command, "--folder", "here"], cwd=tmp_path, check=True)
+    joblib = [*command, "--folder", "there", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    with subprocess.Popen(joblib, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        while not list((tmp_path / "there" / "runs").glob("*/run.json")):
+            time.sleep(0.1)
+        process.kill()  # it alone
+        assert process.stdout is not None
+        process.stdout.read()  # ends when all that hold it have ended
+    subprocess.run(joblib, cwd=tmp_path, check=True)
+    assert table(tmp_path / "there") == table(tmp_path / "here")
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_study_that_is_killed_again_and_again_makes_the_same_table(
     command: list[str], tmp_path: Path
