@@ -18,7 +18,7 @@ import argparse
 import math
 from pathlib import Path
 
-from world_runs import over_seeds
+from once import over_seeds
 
 from loopverse.analysis.calibrate import calibrate_run
 from loopverse.analysis.calibration import Calibrated, Calibration

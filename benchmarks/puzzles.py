@@ -17,13 +17,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from world_runs import over_seeds, shown
+from once import over_seeds, shown, trained_once
 
 from loopverse.analysis.statistics import estimate
 from loopverse.depth import FixedPoint
-from loopverse.training import LoadedRun, load, train
-from loopverse.training.compose import compose
-from loopverse.training.progress import PlainReporter
+from loopverse.training import LoadedRun
 
 AT_ONCE = ["core.num_loop=1", "core.width=128", "domain.held_out=256", "training.batch_size=128"]
 CARRIED = [*AT_ONCE, "domain.carried=true", "core/injection=add", "core/init=zeros"]
@@ -51,19 +49,8 @@ def settings(task: str, arm: str) -> list[str]:
 
 def trained(folder: Path, task: str, arm: str, seed: int, more: list[str]) -> LoadedRun:
     """A run of an arm, trained if it is not there yet."""
-    name = f"{task}-{arm.replace(' ', '-')}-{seed}"
-    run = folder / name
-    if not (run / "summary.json").exists():
-        words = [*settings(task, arm), f"seed={seed}", f"runs={folder}", f"name={name}", *more]
-        config = compose(["domain=puzzle", *words])
-        config.training.evaluate_every = config.training.checkpoint_every = max(
-            1, config.training.steps // 5
-        )
-        if run.exists():
-            train(run=run, reporter=PlainReporter(every=120))
-        else:
-            train(config, reporter=PlainReporter(every=120))
-    return load(run, "last", "cpu")
+    words = ["domain=puzzle", *settings(task, arm), f"seed={seed}", *more]
+    return trained_once(folder, f"{task}-{arm.replace(' ', '-')}-{seed}", words, evaluations=5)
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ from itertools import product
 from pathlib import Path
 
 import torch
-from world_runs import error, over_seeds, shown, trained
+from once import over_seeds, shown
+from world_runs import error, trained
 
 from loopverse.training import LoadedRun
 from loopverse_world_model import WorldModel

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from world_runs import error, over_seeds, shown, trained
+from once import over_seeds, shown
+from world_runs import error, trained
 
 from loopverse.training import LoadedRun
 from loopverse_world_model import WorldModel

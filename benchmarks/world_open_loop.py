@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from world_runs import shown, trained
+from once import shown
+from world_runs import trained
 
 from loopverse_world_model import WorldModel
 from loopverse_world_model.evaluation.baselines import baselines

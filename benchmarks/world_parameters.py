@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from world_runs import error, over_seeds, shown, trained
+from once import over_seeds, shown
+from world_runs import error, trained
 
 from loopverse.training import LoadedRun
 

@@ -3,26 +3,16 @@
 from pathlib import Path
 
 import torch
+from once import trained_once
 
-from loopverse.analysis.statistics import Estimate, estimate
-from loopverse.training import LoadedRun, load, train
-from loopverse.training.compose import compose
-from loopverse.training.progress import PlainReporter
+from loopverse.training import LoadedRun
 from loopverse_world_model import WorldModel
 from loopverse_world_model.evaluation.open_loop import open_loop
 
 
 def trained(folder: Path, name: str, overrides: list[str]) -> LoadedRun:
     """A world model with these settings, trained if it is not there yet."""
-    run = folder / name
-    if not (run / "summary.json").exists():
-        config = compose(["domain=world_model", f"runs={folder}", f"name={name}", *overrides])
-        config.training.evaluate_every = config.training.checkpoint_every = config.training.steps
-        if run.exists():
-            train(run=run, reporter=PlainReporter(every=120))
-        else:
-            train(config, reporter=PlainReporter(every=120))
-    return load(run, "last", "cpu")
+    return trained_once(folder, name, ["domain=world_model", *overrides])
 
 
 @torch.no_grad()
@@ -34,14 +24,3 @@ def error(run: LoadedRun, horizon: int, loops: int | None = None, limit: int = 2
     found = open_loop(adapter, think, [horizon], limit=limit).error(horizon)
     assert found is not None, f"no held-out episode has {horizon} steps"
     return found.value
-
-
-def over_seeds(values: list[float]) -> Estimate:
-    """Mean and 95 % interval (Student) of one value per seed."""
-    return estimate(values, [1.0] * len(values))
-
-
-def shown(found: Estimate, digits: int = 4) -> str:
-    """As it stands in a table."""
-    margin = "" if found.margin is None else f" ± {found.margin:.{digits}f}"
-    return f"{found.value:.{digits}f}{margin}"
