@@ -274,7 +274,8 @@ def _worth(worth: Equivalent) -> str:
     if not math.isfinite(worth.multiplier.value):
         more = "better than any" if worth.multiplier.value > 0 else "no better than the smallest"
         return f"{more} untied model that was trained"
-    return f"stands for {_multiple(worth)} times the parameters that it stores"
+    told, _, by = _multiple(worth).partition(", ")
+    return f"stands for {told} times the parameters that it stores{f' ({by})' if by else ''}"
 
 
 def _controls(arm: ArmFacts) -> str:
