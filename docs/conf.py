@@ -13,7 +13,7 @@ extensions = [
     "sphinx.ext.viewcode",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "studies"]
 default_role = "code"  # `z` in a docstring is code, as in Markdown
 
 html_theme = "furo"

@@ -13,6 +13,7 @@ DOMAINS = {
     "autoregressive": ["domain.context=64"],
     "masked_diffusion": ["domain.context=64"],
     "world_model": [],
+    "puzzle": [],
 }
 
 
