@@ -8,7 +8,7 @@ from statistics import median
 import torchmetrics
 
 from loopverse.analysis.statistics import Estimate, estimate
-from loopverse.depth.halting.naming import in_words
+from loopverse.depth.halting.naming import rule_in_words
 from loopverse.exhibit import Cell, TableExhibit
 from loopverse.model import LoopedModel
 from loopverse.training.evaluation import SEED, Measured, Way, held_out
@@ -149,7 +149,7 @@ class Tally:
 
     def reading(self, name: str, way: Way) -> Reading:
         """All that was counted, as a row of a table."""
-        settings = in_words(way.halting) if way.halting.adaptive else ""
+        settings = rule_in_words(way.halting) if way.halting.adaptive else ""
         seconds = median(self.seconds)
         return Reading(name, settings, way.depth, self.metrics, self.values, self.loops, seconds)
 

@@ -82,9 +82,9 @@ def pieces(
 
 
 def _the_same_for_all(use: Use, loops: int, run: str) -> str:
-    from loopverse.depth.halting.naming import in_words
+    from loopverse.depth.halting.naming import rule_in_words
 
-    words, said = in_words(use.halting), "1 loop" if loops == 1 else f"{loops} loops"
+    words, said = rule_in_words(use.halting), "1 loop" if loops == 1 else f"{loops} loops"
     return (
         f"{words} gave every unit {said}, as a fixed depth would; what it looks at is told by: "
         f"loopverse evaluate {run} {words}"

@@ -45,6 +45,7 @@ from loopverse.depth.halting import (
     SecondOrder,
     TokenChoice,
 )
+from loopverse.depth.halting.naming import rule_in_words
 from loopverse.depth.loop import Step, iterate
 from loopverse.depth.objective import (
     Every,
@@ -135,6 +136,7 @@ __all__ = [
     "iterate",
     "largest_gain",
     "measured_quotient",
+    "rule_in_words",
     "solve",
     "step_size",
     "turn",

@@ -34,7 +34,7 @@ from loopverse.depth import (
     SecondOrder,
 )
 from loopverse.depth.halting import Knob
-from loopverse.depth.halting.naming import in_words, title_of
+from loopverse.depth.halting.naming import rule_in_words, title_of
 from loopverse.domain import Outcome
 from loopverse.training import RunFolder, read_halting
 from loopverse.training.evaluation import Way, held_out
@@ -303,7 +303,7 @@ def test_a_rule_is_named_with_what_is_not_usual_about_it() -> None:
     assert title_of(AnyOf([FixedPoint(per="sequence"), "confidence"])) == (
         "any_of (fixed_point per=sequence, confidence)"
     )
-    assert in_words(FixedPoint(tolerance=0.2)) == "halting=fixed_point halting.tolerance=0.2"
+    assert rule_in_words(FixedPoint(tolerance=0.2)) == "halting=fixed_point halting.tolerance=0.2"
 
 
 @pytest.mark.parametrize(

@@ -124,14 +124,14 @@ def _keep(
     random: Score,
 ) -> None:
     """Write `plan.json` into the run folder."""
-    from loopverse.depth.halting.naming import in_words
+    from loopverse.depth import rule_in_words
 
     found = {
         "env": env,
         "checkpoint": run.step,
         "planner": {"name": type(planner).__name__, **vars(planner)},
         "loops": loops,
-        "halting": in_words(halting),
+        "halting": rule_in_words(halting),
         "seed": options.seed,
         "seconds": planned.seconds,
         "steps": planned.steps,

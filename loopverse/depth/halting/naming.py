@@ -80,7 +80,7 @@ def title_of(rule: Halting) -> str:
     return " ".join(words)
 
 
-def in_words(rule: Halting) -> str:
+def rule_in_words(rule: Halting) -> str:
     """A rule as it is typed, `halting=fixed_point halting.tolerance=0.1`, without its defaults."""
     settings = plain(rule)
     name = settings.pop("halting", None) or settings.pop("_target_")
