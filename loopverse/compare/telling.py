@@ -274,8 +274,8 @@ def _worth(worth: Equivalent) -> str:
     if not math.isfinite(worth.multiplier.value):
         more = "better than any" if worth.multiplier.value > 0 else "no better than the smallest"
         return f"{more} untied model that was trained"
-    told, _, by = _multiple(worth).partition(", ")
-    return f"stands for {told} times the parameters that it stores{f' ({by})' if by else ''}"
+    beyond = " (extrapolated)" if worth.extrapolated else ""
+    return f"stands for {_interval(worth.multiplier)} times the parameters that it stores{beyond}"
 
 
 def _controls(arm: ArmFacts) -> str:

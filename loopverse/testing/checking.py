@@ -12,7 +12,7 @@ from typing import Any, Literal
 from loopverse.domain import DomainAdapter
 from loopverse.errors import UserError
 from loopverse.testing.bench import Bench, global_seed
-from loopverse.testing.failure import CheckFailure, NothingToCheck
+from loopverse.testing.failure import CheckFailure, checked
 
 Status = Literal["passed", "failed", "not run", "nothing to check"]
 
@@ -61,23 +61,10 @@ class Check:
         Raises:
             CheckFailure: the sentence does not hold, or the adapter raised an error.
         """
-        try:
-            with global_seed(0):
-                self.run(bench)
-        except NothingToCheck:
-            return False
-        except CheckFailure as failure:
-            failure.check = self.name
-            raise
-        except Exception as error:  # whatever a stranger's adapter raises is what was found
-            failure = CheckFailure(
-                "no error",
-                _said(error, bench.adapter_class),
-                "this check, called alone, shows the whole trace",
+        with global_seed(0):
+            return checked(
+                self.name, lambda: self.run(bench), lambda error: _said(error, bench.adapter_class)
             )
-            failure.check = self.name
-            raise failure from error
-        return True
 
 
 def check(*needs: Check) -> Callable[[Callable[[Bench], None]], Check]:

@@ -1,5 +1,7 @@
 """How a check fails: what was expected, what was found, and the likely cause."""
 
+from collections.abc import Callable
+
 
 class CheckFailure(AssertionError):  # noqa: N818 - what is found is a failure, not an error
     """A check that does not hold.
@@ -34,3 +36,29 @@ def expect(holds: bool, expected: str, got: str, remedy: str) -> None:
     """
     if not holds:
         raise CheckFailure(expected, got, remedy)
+
+
+def checked(name: str, run: Callable[[], None], said: Callable[[Exception], str]) -> bool:
+    """Run a check; returns false where there was nothing to check.
+
+    Args:
+        name: of the check.
+        run: raises `CheckFailure` or `NothingToCheck`, or returns.
+        said: any other error in words.
+
+    Raises:
+        CheckFailure: of that name: what `run` found, or the error that it ended with.
+    """
+    try:
+        run()
+    except NothingToCheck:
+        return False
+    except CheckFailure as failure:
+        failure.check = name
+        raise
+    except Exception as error:  # whatever a stranger's code raises is what was found
+        remedy = "this check, called alone, shows the whole trace"
+        failure = CheckFailure("no error", said(error), remedy)
+        failure.check = name
+        raise failure from error
+    return True

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from loopverse.errors import UserError
 from loopverse.testing.bench import global_seed
-from loopverse.testing.failure import CheckFailure, NothingToCheck
+from loopverse.testing.failure import CheckFailure, checked
 
 Strategy = TypeVar("Strategy")
 
@@ -40,22 +40,12 @@ class StrategyCheck(Generic[Strategy]):
         Raises:
             CheckFailure: the sentence does not hold, or the strategy raised an error.
         """
-        try:
-            with global_seed(0):
-                self.run(strategy)
-        except NothingToCheck:
-            return False
-        except CheckFailure as failure:
-            failure.check = self.name
-            raise
-        except Exception as error:  # whatever a stranger's strategy raises is what was found
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            failure = CheckFailure(
-                "no error", said, "this check, called alone, shows the whole trace"
-            )
-            failure.check = self.name
-            raise failure from error
-        return True
+        with global_seed(0):
+            return checked(self.name, lambda: self.run(strategy), _said)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class StrategyError(UserError):
