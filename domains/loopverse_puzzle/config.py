@@ -25,7 +25,7 @@ class PuzzleConfig:
         carried: a sequence is read element by element, each thought about from the state where the one before
             stopped, so that depth grows with length; false: all elements at once, which read earlier ones.
         noise: normal noise on a carried state in training, in root mean squares of the state, so that the loop learns to
-            bring it back to where it should be and errors do not add up over longer sequences.
+            bring it back to where it should be and errors add up less over longer sequences.
         segments: times that a model thinks about a puzzle, each time from where it stopped, with a loss after each
             and no gradient from one to the next (deep supervision; 2506.21734, 2606.18206).
         held_out: puzzles to evaluate on.
