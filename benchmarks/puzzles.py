@@ -23,7 +23,7 @@ from loopverse.analysis.statistics import estimate
 from loopverse.depth import FixedPoint
 from loopverse.training import LoadedRun
 
-SEQUENCE = ["core.num_loop=1", "core.width=128", "domain.held_out=256", "domain.growth=700"]
+SEQUENCE = ["core.num_loop=1", "core.width=128", "domain.held_out=256"]
 SEQUENCE += ["optimizer.lr=0.003", "optimizer.weight_decay=0"]
 CARRIED = ["domain.carried=true", "core/injection=add", "core/init=zeros", "core.loops=2"]
 CARRIED += ["core.state_norm=every"]
@@ -33,8 +33,8 @@ TASKS = {
     "sudoku4": ([], 1500, 5),
     "sudoku9": (["domain.kind=sudoku9"], 1500, 5),
     "maze": (["domain.kind=maze", "domain.side=9"], 800, 5),
-    "a5": (["domain.kind=a5", "training.batch_size=256"], 4200, 12),
-    "s5": (["domain.kind=s5", "training.batch_size=512"], 4200, 12),
+    "a5": (["domain.kind=a5", "domain.growth=700", "training.batch_size=128"], 5600, 8),
+    "s5": (["domain.kind=s5", "domain.growth=1500", "training.batch_size=256"], 9500, 19),
 }
 """What is typed for each, the steps of the training, and the evaluations in it."""
 SEQUENCES = ("a5", "s5")

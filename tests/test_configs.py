@@ -135,7 +135,6 @@ def test_a_core_builds_and_trains(name: str, tmp_path: Path) -> None:
     line = [*TOY, f"core={name}", "name=run", f"runs={tmp_path}", "core.width=16"]
     config = compose([*line, "core.num_heads=2", *(f"training.{setting}" for setting in quick)])
     run = train(config)
-    assert run.finished
     lines = (tmp_path / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["step"] for row in rows if row["split"] == "train"] == [1, 2]

@@ -71,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status
     except SystemExit as stop:  # how argparse and Hydra leave, having said what they had to say
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        print("loopverse: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        print(f"loopverse: {stop}" if str(stop) else "loopverse: interrupted", file=sys.stderr)
+        return getattr(stop, "status", INTERRUPTED)
     except BrokenPipeError:  # whoever reads our output (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return UNHEARD

@@ -22,16 +22,15 @@ from loopverse.cli.overview import show_examples
 from loopverse.cli.stream import show
 from loopverse.domain import Sample
 from loopverse.registry import load_domain
-from loopverse.training import Run, RunFolder
+from loopverse.training import Run, RunFolder, Stopped
 
 
-def stopped(run: Run) -> int:
+def stopped(stop: Stopped) -> int:
     """Say where a run was stopped and how to go on; returns the exit status."""
-    assert run.signal is not None
     if _speaks():
-        print(f"stopped and saved at step {run.progress.step} of {run.steps}; to go on:")
-        print(f"  loopverse train run={quote(str(run.folder.path))}")
-    return 128 + run.signal
+        print(f"stopped and saved at step {stop.step} of {stop.steps}; to go on:")
+        print(f"  loopverse train run={quote(str(stop.folder))}")
+    return stop.status
 
 
 def complete(folder: RunFolder) -> bool:

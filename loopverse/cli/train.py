@@ -27,7 +27,7 @@ from loopverse.cli.outcome import (
 )
 from loopverse.cli.settings import show_settings
 from loopverse.errors import UserError
-from loopverse.training import Run, RunFolder, train
+from loopverse.training import Run, RunFolder, Stopped, train
 from loopverse.training.compose import build, compose
 from loopverse.training.explain import explained
 from loopverse.training.names import check_overrides, likely_settings, parsed, trials
@@ -91,13 +91,13 @@ class Jobs:
             if name:
                 config.runs, config.name = str(job.sweep.dir), name
             run = train(config, reporter=console_reporter())
-            if run.signal is not None:
-                raise SystemExit(stopped(run))
             if name:
                 self.done.append(run)
                 finished_in_sweep(run)
             else:
                 finished(run)
+        except Stopped as stop:
+            raise SystemExit(stopped(stop)) from None
         except Exception as error:
             if name:
                 self.status = max(self.status, say(error, name))
@@ -126,9 +126,10 @@ def _resume(path: str, others: Sequence[str]) -> int:
         steps = folder.config.training.steps
         print(f"{path} is finished: all {steps} steps are done")
         return 0
-    run = train(run=folder, reporter=console_reporter())
-    if run.signal is not None:
-        return stopped(run)
+    try:
+        run = train(run=folder, reporter=console_reporter())
+    except Stopped as stop:
+        return stopped(stop)
     finished(run)
     return 0
 

@@ -23,7 +23,7 @@ from loopverse.compare.energy import Meter, add_joules
 from loopverse.compare.jobs import RUNS, Job, note_failure
 from loopverse.compare.workers import end_with
 from loopverse.errors import UserError
-from loopverse.training import RunFolder, train
+from loopverse.training import RunFolder, Stopped, train
 from loopverse.training.compose import build
 from loopverse.training.files import discard
 from loopverse.training.sources import HYDRA_VERSION, MAIN_FILE, config_folder, register
@@ -42,7 +42,7 @@ def run_jobs(
 
     Raises:
         ValueError: another process runs this study, or no such launcher.
-        KeyboardInterrupt: a signal stopped a run, which is saved.
+        Stopped: a signal stopped a run, which is saved.
     """
     todo = {job.name: job for job in jobs if not job.finished}
     if not todo:
@@ -80,13 +80,14 @@ class Task:
         """Train one run, or go on with it.
 
         Raises:
-            KeyboardInterrupt: a signal stopped it; it is saved.
+            Stopped: a signal stopped it; it is saved.
         """
         end_with(self.parent)
         job = HydraConfig.get()
         config = build(values, job.runtime.choices, list(job.overrides.task))
         path, began = Path(config.runs) / config.name, time.perf_counter()
         note_failure(path.parent, path.name, "")
+        energy = path.parent / f"{path.name}.energy.json"
         anew, meter = not (path / "run.json").exists(), Meter()
         meter.start()
         try:
@@ -96,14 +97,15 @@ class Task:
                 if path.exists():  # half-written: its run was killed before it was set up
                     discard(path)
                 run = train(config)
+        except Stopped:
+            add_joules(energy, meter.joules(), anew)
+            raise
         except Exception as error:  # whatever it is, it is a row of the table
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             note_failure(path.parent, path.name, reason)
             self._say(job.job.num, path.name, f"failed, {reason}")
             return
-        add_joules(path.parent / f"{path.name}.energy.json", meter.joules(), anew)
-        if run.signal is not None:
-            raise KeyboardInterrupt
+        add_joules(energy, meter.joules(), anew)
         summary = run.folder.summary or {}
         value = summary.get("value")
         told = "no metric" if value is None else f"{summary['metric']} {value:.4g}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from loopverse.training.build import build_model
     from loopverse.training.evaluation import evaluate
+    from loopverse.training.interrupt import Stopped
     from loopverse.training.loaded import LoadedRun, load
     from loopverse.training.loop import NonFiniteError, Run, train
     from loopverse.training.progress import (
@@ -28,6 +29,7 @@ _HOMES = {
     "RichReporter": "progress",
     "Run": "loop",
     "RunFolder": "runs",
+    "Stopped": "interrupt",
     "build_model": "build",
     "console_reporter": "progress",
     "evaluate": "evaluation",
@@ -44,6 +46,7 @@ __all__ = [
     "RichReporter",
     "Run",
     "RunFolder",
+    "Stopped",
     "build_model",
     "console_reporter",
     "evaluate",

@@ -1,6 +1,7 @@
 """The training loop. There is no other one in Loopverse."""
 
 import math
+import signal
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from loopverse.errors import UserError
 from loopverse.training.checkpoint import Progress
 from loopverse.training.config import TrainConfig
 from loopverse.training.files import refusals_explained
-from loopverse.training.interrupt import Interrupt
+from loopverse.training.interrupt import Interrupt, Stopped
 from loopverse.training.late import Late, Reading
 from loopverse.training.optim import trainable
 from loopverse.training.precision import autocast
@@ -33,24 +34,15 @@ class NonFiniteError(UserError):
 
 @dataclass
 class Run:
-    """How training ended.
+    """A training that is done.
 
     Attributes:
         folder: where everything lies.
-        progress: how far it came.
-        steps: how far it should come.
-        signal: the number of the signal that stopped it, if one did.
+        progress: what it took.
     """
 
     folder: RunFolder
     progress: Progress
-    steps: int
-    signal: int | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether all steps are done."""
-        return self.progress.step >= self.steps
 
 
 def train(
@@ -71,6 +63,7 @@ def train(
 
     Raises:
         ValueError: settings or files that cannot work; a loss that is no longer finite.
+        Stopped: Ctrl-C or SIGTERM stopped it; it finished its step and is saved.
     """
     folder = RunFolder.open(run) if isinstance(run, str | Path) else run
     if (config is None) == (folder is None):
@@ -87,7 +80,7 @@ def train(
     parameters = trainable(session.model)
     clock = time.perf_counter() - progress.seconds
     late = Late()
-    stopping = False
+    stopping = leave = False
     # Of a run that was killed after its last checkpoint, only the summary is missing.
     value = progress.value if progress.step >= settings.steps else None
 
@@ -161,7 +154,10 @@ def train(
                 break
         if value is not None and progress.step >= settings.steps:
             session.summarise(value)
-    return Run(session.folder, progress, settings.steps, interrupt.signal)
+    if leave:
+        number = interrupt.signal or signal.SIGTERM  # None where only another process got it
+        raise Stopped(session.folder.path, progress.step, settings.steps, number)
+    return Run(session.folder, progress)
 
 
 def _set_rates(optimizers: list[Optimizer], factor: float) -> float:

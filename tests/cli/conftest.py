@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import toy
@@ -10,7 +11,7 @@ from commands import Answer, Command, Refusal
 from loopverse import registry
 from loopverse.cli import main
 from loopverse.cli import train as cli
-from loopverse.training import Run
+from loopverse.training import Stopped
 
 
 @pytest.fixture(autouse=True)
@@ -57,11 +58,11 @@ def stopped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seeds: list[int] = []
     train = cli.train
 
-    def interrupted(config=None, *, run=None, reporter=None) -> Run:
+    def interrupted(config=None, *, run=None, reporter=None) -> NoReturn:
         if config is not None:
             seeds.append(config.seed)
         ended = train(config, run=run)
-        return Run(ended.folder, ended.progress, 100, signal.SIGINT)
+        raise Stopped(ended.folder.path, ended.progress.step, 100, signal.SIGINT)
 
     monkeypatch.setattr(cli, "train", interrupted)
     return seeds

@@ -1,6 +1,7 @@
 """The command line as a whole: what it says first, how it answers mistakes, how it leaves."""
 
 import resource
+import signal
 import subprocess
 import sys
 import warnings
@@ -16,6 +17,7 @@ from loopverse import cli, registry
 from loopverse.cli import main
 from loopverse.cli.overview import COMMANDS
 from loopverse.errors import UserError
+from loopverse.training import Stopped
 
 
 def in_new_process(*words: str) -> subprocess.CompletedProcess[str]:
@@ -132,7 +134,7 @@ def test_a_wrong_line_is_refused_in_one_line(
     assert answer in refusal(*words)
 
 
-class Stopped:
+class Failing:
     """Stands for a command that ends with an error."""
 
     def __init__(self, error: BaseException) -> None:
@@ -145,7 +147,7 @@ class Stopped:
 @pytest.fixture
 def failing(loopverse: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
     def run(error: BaseException) -> Answer:
-        monkeypatch.setattr("loopverse.cli.import_module", lambda _: Stopped(error))
+        monkeypatch.setattr("loopverse.cli.import_module", lambda _: Failing(error))
         return loopverse("domains")
 
     return run
@@ -199,6 +201,14 @@ def test_a_traceback_can_be_asked_for(
 def test_ctrl_c_leaves_with_130(failing: Callable[..., Answer]) -> None:
     answer = failing(KeyboardInterrupt())
     assert (answer.status, answer.err) == (130, "loopverse: interrupted\n")
+
+
+def test_a_training_that_was_stopped_says_where(failing: Callable[..., Answer]) -> None:
+    answer = failing(Stopped(Path("runs/a"), 3, 10, signal.SIGTERM))
+    assert (answer.status, answer.err) == (
+        143,
+        "loopverse: stopped and saved at step 3 of 10: runs/a\n",
+    )
 
 
 @pytest.mark.parametrize("word", ["--help", "--version"])

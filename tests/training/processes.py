@@ -7,7 +7,7 @@ from pathlib import Path
 import toy
 
 from loopverse import depth
-from loopverse.training import Reporter, train
+from loopverse.training import Reporter, Stopped, train
 from loopverse.training.config import TrainConfig
 from loopverse.training.rows import Row
 
@@ -33,6 +33,7 @@ class Stop(Reporter):
 
 if __name__ == "__main__":
     toy.register()
-    run = train(configuration(Path(sys.argv[1]), 2), reporter=Stop(int(sys.argv[2])))
-    if not run.finished:
-        train(run=run.folder)
+    try:
+        train(configuration(Path(sys.argv[1]), 2), reporter=Stop(int(sys.argv[2])))
+    except Stopped as stop:
+        train(run=stop.folder)

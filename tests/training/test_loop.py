@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import shutil
 import signal
 from dataclasses import replace
@@ -20,6 +21,7 @@ from loopverse.training import (
     NonFiniteError,
     Reporter,
     RunFolder,
+    Stopped,
     checkpoint,
     load,
     loop,
@@ -64,7 +66,7 @@ def test_training_learns_the_toy(tmp_path: Path) -> None:
     config = toy.toy_config(tmp_path, steps=60, evaluate_every=5, checkpoint_every=60)
     run = train(config)
     first, *_, last = run.folder.rows.read("valid")
-    assert run.finished
+    assert run.progress.step == 60
     assert last["nats_per_bit"] < min(0.2, first["nats_per_bit"] / 2)
 
 
@@ -100,10 +102,10 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     stopped = choose(toy.toy_config(tmp_path / "stopped", **settings), **changes)
     expected = train(whole).folder
     ends = Heard({3: lambda: os.kill(os.getpid(), signal.SIGTERM)})
-    run = train(stopped, reporter=ends)
-    assert not run.finished
-    again = train(run=run.folder.path)
-    assert again.finished
+    with pytest.raises(Stopped) as stop:
+        train(stopped, reporter=ends)
+    assert stop.value.step < stop.value.steps
+    again = train(run=stop.value.folder)
     for file in ("model", "optimizer", *(["ema"] if "ema" in settings else [])):
         assert same(weights(again.folder, file), weights(expected, file)), file
     rows = [
@@ -117,18 +119,31 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 def test_a_signal_finishes_the_step_saves_and_is_reported(tmp_path: Path, number: int) -> None:
     before = signal.getsignal(number)
     heard = Heard({2: lambda: os.kill(os.getpid(), number)})
-    run = train(toy.toy_config(tmp_path, steps=1000, checkpoint_every=1000), reporter=heard)
-    assert run.signal == number
-    assert run.progress.step == 3  # the figures of step 2 are known in step 3
+    with pytest.raises(KeyboardInterrupt) as raised:
+        train(toy.toy_config(tmp_path, steps=1000, checkpoint_every=1000), reporter=heard)
+    stop, run = raised.value, RunFolder.open(tmp_path / "run")
+    assert isinstance(stop, Stopped)
+    assert stop.status == 128 + number
+    assert str(stop) == f"stopped and saved at step 3 of 1000: {run.path}"  # told of 2 in step 3
     assert heard.saves == [3]
-    assert run.folder.at("last").name == "step-00000003"
+    assert run.at("last").name == "step-00000003"
     assert signal.getsignal(number) is before
+    assert vars(pickle.loads(pickle.dumps(stop))) == vars(stop)
+
+
+def test_a_signal_in_the_last_step_leaves_a_run_that_is_whole(tmp_path: Path) -> None:
+    config = toy.toy_config(tmp_path)
+    heard = Heard({config.training.steps - 1: lambda: os.kill(os.getpid(), signal.SIGINT)})
+    with pytest.raises(Stopped) as stop:
+        train(config, reporter=heard)
+    assert stop.value.step == config.training.steps
+    assert RunFolder.open(stop.value.folder).summary is not None
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     folder = train(toy.toy_config(tmp_path)).folder
     before = (folder.path / "metrics.jsonl").read_text()
-    assert train(run=folder).finished
+    assert train(run=folder).progress.step == folder.config.training.steps
     assert (folder.path / "metrics.jsonl").read_text() == before
 
 
@@ -137,16 +152,18 @@ def test_a_run_that_was_killed_before_its_summary_gets_it_on_resume(tmp_path: Pa
     summary, rows = folder.summary, folder.rows.read()
     (folder.path / "summary.json").unlink()
     assert folder.summary is None
-    assert train(run=folder).finished
+    train(run=folder)
     assert folder.summary == summary
     assert folder.rows.read() == rows
 
 
 def test_a_run_that_was_stopped_has_no_summary(tmp_path: Path) -> None:
     heard = Heard({4: lambda: os.kill(os.getpid(), signal.SIGTERM)})  # evaluated at 3
-    run = train(toy.toy_config(tmp_path), reporter=heard)
-    assert run.folder.rows.read("valid")
-    assert (run.finished, run.folder.summary) == (False, None)
+    with pytest.raises(Stopped):
+        train(toy.toy_config(tmp_path), reporter=heard)
+    folder = RunFolder.open(tmp_path / "run")
+    assert folder.rows.read("valid")
+    assert folder.summary is None
 
 
 def test_a_run_is_started_or_gone_on_with_and_not_both(tmp_path: Path) -> None:
@@ -324,4 +341,4 @@ def test_nothing_is_written_when_the_settings_cannot_work(tmp_path: Path) -> Non
 def test_a_compiled_run_trains(tmp_path: Path) -> None:
     """The warnings are raised within torch.compile."""
     run = train(choose(toy.toy_config(tmp_path, compile=True), schedule=depth.Uniform(1, 3)))
-    assert run.finished
+    assert run.folder.summary is not None

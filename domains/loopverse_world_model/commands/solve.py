@@ -6,9 +6,11 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from loopverse.cli import Parser
 from loopverse.errors import UserError
@@ -83,7 +85,15 @@ def command(arguments: list[str]) -> int:
             )
         folder.mkdir(parents=True)
         (folder / PLAN).write_text(json.dumps(asdict(plan), indent=1), encoding="utf-8")
-    rows = _Rounds(plan, folder, console).go_on()
+    try:
+        rows = _Rounds(plan, folder, console).go_on()
+    except KeyboardInterrupt:
+        line = f"loopverse solve {quote(str(folder))}"
+        console.print(
+            f"stopped; what is finished is kept, and this goes on:\n  {escape(line)}",
+            soft_wrap=True,
+        )
+        raise
     _show(console, plan, folder, rows)
     return 0
 

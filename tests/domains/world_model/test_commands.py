@@ -1,6 +1,8 @@
 """`loopverse plan` and `loopverse solve`: what they play, keep, go on with and refuse."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import gymnasium
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 
 from loopverse import compose, train
 from loopverse.model import LoopedModel
+from loopverse.training import Stopped, loop
 from loopverse_world_model.commands import plan, solve
 from loopverse_world_model.planning import ICEM, CategoricalCEM
 from loopverse_world_model.planning.settings import is_planning, read_planner
@@ -127,6 +130,27 @@ def test_solving_collects_trains_and_plans_in_turn_and_goes_on(
     again = [json.loads(line) for line in (folder / "progress.jsonl").read_text().splitlines()]
     assert np.allclose(again[2]["returns"], rows[2]["returns"])
     assert again[2]["steps"] == rows[2]["steps"]
+
+
+def test_ctrl_c_in_a_training_ends_it_all_and_it_goes_on_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [TOY, "--runs", str(tmp_path), "--start", "30", "--steps", "3", *SMALL, *QUICK]
+    words += ["--episodes", "2", "--iterations", "2"]
+    assert solve.command([*words, "--name", "whole"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_draw_depth", lambda *_: os.kill(os.getpid(), signal.SIGINT) or 1)
+        with pytest.raises(Stopped):
+            solve.command([*words, "--name", "toy"])
+    folder = tmp_path / "toy"
+    assert f"this goes on:\n  loopverse solve {folder}\n" in capsys.readouterr().out
+    assert not (folder / "progress.jsonl").exists()
+    assert solve.command([str(folder)]) == 0
+    rows = [
+        json.loads((tmp_path / name / "progress.jsonl").read_text().splitlines()[-1])
+        for name in ("whole", "toy")
+    ]
+    assert rows[0]["returns"] == rows[1]["returns"]
 
 
 def test_a_target_that_is_reached_ends_it(tmp_path: Path) -> None:
