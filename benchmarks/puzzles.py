@@ -4,8 +4,8 @@ Each task is trained with the loops that its settings name; with one loop, the c
 a layer group of its own for every loop, the control of equal FLOPs. Sequences (`a5`, `s5`) are read element by element by
 the looped model, two loops each; their controls are transformers that read all elements at once, as is usual.
 
-Then, for puzzles, the mean number of loops by grade under a rule that stops where the state stands still, with a 95 %
-interval over held-out puzzles of all seeds.
+Then, for sequences, errors up to 32 times the trained length; for puzzles, the mean number of loops by grade under a
+rule that stops where the state stands still, with a 95 % interval over held-out puzzles of all seeds.
 
     OMP_NUM_THREADS=1 python benchmarks/puzzles.py sudoku4 --seeds 0 1 2
 """
@@ -18,10 +18,12 @@ from pathlib import Path
 
 import torch
 from once import over_seeds, shown, trained_once
+from tensordict import TensorDict
 
 from loopverse.analysis.statistics import estimate
 from loopverse.depth import FixedPoint
 from loopverse.training import LoadedRun
+from loopverse_puzzle.adapter import Puzzle
 
 SEQUENCE = ["core.num_loop=1", "core.width=128", "domain.held_out=256"]
 SEQUENCE += ["optimizer.lr=0.003", "optimizer.weight_decay=0"]
@@ -38,6 +40,7 @@ TASKS = {
 }
 """What is typed for each, the steps of the training, and the evaluations in it."""
 SEQUENCES = ("a5", "s5")
+LENGTHS = (32, 128, 256, 512, 1024)
 LOOPED, ONE, UNTIED = "looped", "one loop", "untied"
 
 
@@ -69,6 +72,17 @@ def by_grade(run: LoadedRun, tolerance: float) -> dict[float, list[float]]:
         for grade, mean in zip(batch["grade"][:, 0].tolist(), spent.tolist(), strict=True):
             loops[grade].append(mean)
     return dict(sorted(loops.items()))
+
+
+@torch.no_grad()
+def by_length(run: LoadedRun) -> dict[int, float]:
+    """Wrong cells among the first ones of held-out sequences, per cent, by how many of them."""
+    adapter = run.model.eval().adapter
+    assert isinstance(adapter, Puzzle)
+    drawn = adapter.config.build(LENGTHS[-1]).split(True, 64, torch.Generator().manual_seed(1))
+    batch = TensorDict(dict(vars(drawn)), batch_size=[64])
+    wrong = ~adapter.correct(adapter(run.model.bind(run.config.core.loops), batch), batch)
+    return {length: 100 * float(wrong[:, :length].float().mean()) for length in LENGTHS}
 
 
 def main() -> None:
@@ -105,13 +119,21 @@ def main() -> None:
         print(
             f"| {arm} | {count} | " + " | ".join(cells) + f" | {sum(seconds) / len(seconds):.0f} |"
         )
-    print(f"\n{names[0]} by step:\n")
+    curve_of = names[-2]  # of the longer sequences, where there are any
+    print(f"\n{curve_of} by step:\n")
     for arm, seeds in valid.items():
         curve = [
-            (r["step"], over_seeds([s[i][names[0]] for s in seeds])) for i, r in enumerate(seeds[0])
+            (r["step"], over_seeds([s[i][curve_of] for s in seeds])) for i, r in enumerate(seeds[0])
         ]
         print(f"- {arm}: " + ", ".join(f"{step}: {shown(value, 2)}" for step, value in curve))
-    if options.task in SEQUENCES or LOOPED not in runs:
+    if options.task in SEQUENCES:
+        print("\nwrong cells, per cent, of 64 further sequences, by length:\n")
+        for arm, ones in runs.items():
+            found = [by_length(run) for run in ones]
+            cells = [f"{n}: {shown(over_seeds([one[n] for one in found]), 2)}" for n in LENGTHS]
+            print(f"- {arm}: " + ", ".join(cells))
+        return
+    if LOOPED not in runs:
         return
     found = [by_grade(run, options.tolerance) for run in runs[LOOPED]]
     print(f"\nmean loops under fixed_point norm=inf tolerance={options.tolerance:g}:\n")
