@@ -95,8 +95,7 @@ class Puzzle(DomainAdapter):
         """Think in segments, each from where the last one stopped; in training each of them has a loss."""
         inputs, state = self.embed(batch), None
         if self.config.carried:
-            noise = self.config.noise if self.training else 0.0
-            thought = Thought.joined(list(_one_by_one(think, inputs, noise)))
+            thought = Thought.joined(list(_one_by_one(think, inputs)))
             return thought.weigh([self.loss(self.predict(z), batch) for z in thought.readouts])
         outcomes: list[Outcome] = []
         for _ in range(self.config.segments):
@@ -202,15 +201,12 @@ class Puzzle(DomainAdapter):
             yield self._made[length]
 
 
-def _one_by_one(think: Think, inputs: CoreInput, noise: float) -> Iterator[Thought]:
+def _one_by_one(think: Think, inputs: CoreInput) -> Iterator[Thought]:
     """Think about one element after another, each from the state where the one before stopped."""
     state: Tensor | None = None
     for x in inputs.x.split(1, dim=1):
         thought = think(CoreInput(x, inputs.attend), carry=state)
         state = thought.result.z
-        if noise:
-            size = state.detach().square().mean(-1, keepdim=True).sqrt()
-            state = state + noise * size * torch.randn_like(state)
         yield thought
 
 

@@ -24,8 +24,6 @@ class PuzzleConfig:
         longer: elements of further held-out sequences, to see how far it generalises; 0: none.
         carried: a sequence is read element by element, each thought about from the state where the one before
             stopped, so that depth grows with length; false: all elements at once, which read earlier ones.
-        noise: normal noise on a carried state in training, in root mean squares of the state, so that the loop learns to
-            bring it back to where it should be and errors add up less over longer sequences.
         segments: times that a model thinks about a puzzle, each time from where it stopped, with a loss after each
             and no gradient from one to the next (deep supervision; 2506.21734, 2606.18206).
         held_out: puzzles to evaluate on.
@@ -38,7 +36,6 @@ class PuzzleConfig:
     growth: int = 0
     longer: int = 128
     carried: bool = False
-    noise: float = 0.0
     segments: int = 1
     held_out: int = 512
 
@@ -55,10 +52,6 @@ class PuzzleConfig:
         if self.carried and self.kind not in GROUPS:
             raise ValueError(
                 f"domain.carried reads sequences, one of {', '.join(GROUPS)}, got domain.kind={self.kind}"
-            )
-        if self.noise < 0 or (self.noise and not self.carried):
-            raise ValueError(
-                f"domain.noise is of a carried state, at least 0, and goes with domain.carried=true, got {self.noise}"
             )
         if self.carried and self.segments > 1:
             raise ValueError(

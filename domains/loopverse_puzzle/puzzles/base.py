@@ -11,6 +11,8 @@ from torch import Tensor
 
 HELD_OUT = 16
 """One puzzle in so many is held out, by what is given."""
+MANY = 1000
+"""Puzzles after which one of each half would have been met."""
 _MIX = 0x9E3779B97F4A7C15
 _MASK = (1 << 63) - 1
 
@@ -69,15 +71,24 @@ class Kind(ABC):
 
         Which half a puzzle belongs to follows from what is given, so that one that was trained on is never
         held out, whatever the seeds.
+
+        Raises:
+            ValueError: there are so few different puzzles that one half has none.
         """
         parts: list[Batch] = []
-        found = 0
+        found = drawn = 0
         while found < count:
             wanted = (count - found) * (HELD_OUT if held_out else 1) + 8
             batch = self.draw(wanted, rng)
             rows = (self.held_out(batch) == held_out).nonzero()[: count - found, 0]
             parts.append(batch.take(rows))
-            found += len(rows)
+            found, drawn = found + len(rows), drawn + wanted
+            if not found and drawn > MANY:
+                half = "to be held out" if held_out else "to be trained on"
+                raise ValueError(
+                    f"none of {drawn} puzzles is one {half}: there are too few different ones of this size, "
+                    "choose a larger domain.length or domain.side"
+                )
         return Batch.joined(parts)
 
     def held_out(self, batch: Batch) -> Bool[Tensor, " b"]:

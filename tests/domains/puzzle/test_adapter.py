@@ -1,13 +1,15 @@
 """The puzzle domain as a model: segments, metrics, what it shows and solves."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from torch.distributions import Categorical
 
-from loopverse.domain import SampleSettings, Thought
+from loopverse import compose, train
+from loopverse.domain import SampleSettings
 from loopverse.exhibit import HeatMap
 from loopverse.model import LoopedModel
 from loopverse.nn import Attend, CoreConfig, CoreInput, Normal, Scaled
@@ -93,30 +95,21 @@ def test_a_gradient_leads_from_element_to_element(monkeypatch: pytest.MonkeyPatc
     assert (x.grad.abs().amax((0, 2)) > 0).all()
 
 
-@torch.no_grad()
-def test_a_carried_state_is_noisy_in_training_alone() -> None:
-    """By as many root mean squares of each state as is said."""
-    made = model(kind="a5", length=400, longer=0, carried=True, noise=0.5, held_out=2)
-    batch = next(made.adapter.batches("valid", batch_size=2, seed=0))
-    starts: list[torch.Tensor | None] = []
-    ends: list[torch.Tensor] = []
-
-    def think(inputs: CoreInput, **start: Any) -> Thought:
-        thought = made.bind(1)(inputs, **start)
-        starts.append(start["carry"])
-        ends.append(thought.result.z)
-        return thought
-
-    made.train().adapter(think, batch)
-    assert starts[0] is None
-    noise = torch.cat([cast(torch.Tensor, start) for start in starts[1:]], 1)
-    before = torch.cat(ends[:-1], 1)
-    size = (noise - before).square().mean(-1).sqrt() / before.square().mean(-1).sqrt()
-    assert float(size.mean()) == pytest.approx(0.5, rel=0.03)
-    starts.clear(), ends.clear()
-    made.eval().adapter(think, batch)
-    for start, end in zip(starts[1:], ends, strict=False):
-        assert start is end
+def test_a_carried_state_is_followed_ten_times_as_far_if_it_is_normalised(tmp_path: Path) -> None:
+    """Both are right at the trained length."""
+    wrong = {}
+    for norm in ("every", "none"):
+        words = ["domain=puzzle", "domain.kind=parity", "domain.carried=true", "domain.length=6"]
+        words += ["domain.longer=64", "domain.held_out=32", "core/injection=add", "core/init=zeros"]
+        words += ["core.width=32", "core.num_heads=2", "core.num_loop=1", "core.loops=2"]
+        words += [f"core.state_norm={norm}", "optimizer.lr=0.01", "optimizer.weight_decay=0"]
+        words += ["training.steps=250", "training.batch_size=32", "training.trackers=[]"]
+        words += [f"runs={tmp_path}", f"name={norm}"]
+        row = train(compose(words)).folder.rows.read("valid")[-1]
+        assert row["wrong_cells_percent"] == 0
+        wrong[norm] = row["wrong_cells_percent_at_64"]
+    assert wrong["every"] == 0
+    assert wrong["none"] > 20
 
 
 def test_sequences_double_until_they_are_as_long_as_they_get() -> None:
@@ -195,10 +188,6 @@ def test_hardness_is_shown_by_loops() -> None:
             "carried reads sequences, one of parity, s5, a5, got domain.kind=sudoku4",
         ),
         ({"kind": "a5", "carried": True, "segments": 2}, "goes with domain.segments=1, got 2"),
-        (
-            {"noise": 0.1},
-            "noise is of a carried state, at least 0, and goes with domain.carried=true",
-        ),
         ({"longer": -1}, "longer must not be negative, got -1"),
     ],
 )

@@ -167,6 +167,16 @@ def test_about_one_in_sixteen_is_held_out(kind: Kind) -> None:
     assert 0.03 < share < 0.10
 
 
+def test_where_none_can_be_held_out_it_is_refused() -> None:
+    """None of the 16 sequences of four bits falls into the held-out part."""
+    rng = torch.Generator().manual_seed(0)
+    assert len(Product("parity", 4).split(False, 9, rng).given) == 9
+    with pytest.raises(
+        ValueError, match=r"is one to be held out: .* choose a larger domain\.length"
+    ):
+        Product("parity", 4).split(True, 9, rng)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
 def test_a_puzzle_comes_back_from_its_text(kind: Kind) -> None:
     batch = drawn(kind, 3)
