@@ -154,7 +154,7 @@ def train(
                 break
         if value is not None and progress.step >= settings.steps:
             session.summarise(value)
-    if leave:
+    if leave or interrupt.signal:  # which may have come in the last evaluation
         number = interrupt.signal or signal.SIGTERM  # None where only another process got it
         raise Stopped(session.folder.path, progress.step, settings.steps, number)
     return Run(session.folder, progress)

@@ -131,9 +131,11 @@ def test_a_signal_finishes_the_step_saves_and_is_reported(tmp_path: Path, number
     assert vars(pickle.loads(pickle.dumps(stop))) == vars(stop)
 
 
-def test_a_signal_in_the_last_step_leaves_a_run_that_is_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [1, 0])
+def test_a_signal_in_the_last_step_leaves_a_run_that_is_whole(tmp_path: Path, before: int) -> None:
     config = toy.toy_config(tmp_path)
-    heard = Heard({config.training.steps - 1: lambda: os.kill(os.getpid(), signal.SIGINT)})
+    last = config.training.steps - before
+    heard = Heard({last: lambda: os.kill(os.getpid(), signal.SIGINT)})
     with pytest.raises(Stopped) as stop:
         train(config, reporter=heard)
     assert stop.value.step == config.training.steps
