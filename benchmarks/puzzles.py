@@ -33,7 +33,7 @@ AT_ONCE = ["core=plain", "core.num_prelude=0", "core.num_coda=0", "core/injectio
 AT_ONCE += ["core/init=embed", "core.loops=2"]
 TASKS = {
     "sudoku4": ([], 1500, 5),
-    "sudoku9": (["domain.kind=sudoku9"], 1500, 5),
+    "sudoku9": (["domain.kind=sudoku9"], 1000, 5),
     "maze": (["domain.kind=maze", "domain.side=9"], 800, 5),
     "a5": (["domain.kind=a5", "domain.growth=700", "training.batch_size=128"], 5600, 8),
     "s5": (["domain.kind=s5", "domain.growth=1500", "training.batch_size=256"], 9500, 19),
