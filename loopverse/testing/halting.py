@@ -234,7 +234,7 @@ def a_unit_alone_is_decided_as_in_its_row(rule: Halting) -> None:
 
 @strategy_check(it_decides_the_same_every_time)
 def a_unit_that_stopped_never_changes_again(rule: Halting) -> None:
-    """The state of a unit is the one after its last loop."""
+    """The state of a unit is the one after its last loop, damped alike in all."""
     _adaptive(rule)
     scene = Scene(rule)
     result, states = scene.run(), torch.stack(scene.states())
@@ -252,7 +252,7 @@ def a_unit_that_stopped_never_changes_again(rule: Halting) -> None:
             torch.allclose(result.z, kept, atol=1e-5),
             "the state after its last loop",
             "another one",
-            "`update` decides and changes no state",
+            "`update` decides and changes no state, and `damping` is the same in all loops",
         )
 
 

@@ -101,7 +101,7 @@ class Halting:
     first loop of a unit is never mixed with others: there `i` is always the number 0. A class that overrides
     the `update` of one that does says it anew."""
     damping = 0.0  # without a type, or a dataclass would take it for a setting of every rule
-    """How much of the old state is kept in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
+    """How much of the old state is kept, as much in every loop: `z_i <- (1 - damping) z_i + damping z_{i-1}`."""
 
     @property
     def lingers(self) -> bool:
