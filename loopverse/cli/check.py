@@ -55,6 +55,10 @@ def _parser() -> Parser:
     )
     parser.add_argument("name", metavar="NAME", help="a domain; `loopverse domains` lists them")
     parser.add_argument(
-        "settings", metavar="KEY=VALUE", nargs="*", help="settings, as for `loopverse train`"
+        "settings",
+        metavar="KEY=VALUE",
+        nargs="*",
+        default=[],  # or it would be called required where NAME is missing
+        help="settings, as for `loopverse train`",
     )
     return parser

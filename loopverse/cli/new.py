@@ -41,9 +41,11 @@ def write_package(name: str, target: Path) -> None:
         target: the folder to make; the one that it lies in must exist.
 
     Raises:
-        UserError: there is something of that name already.
+        UserError: there is something of that name already, or no folder to put it in.
         OSError: nothing can be written there.
     """
+    if not target.parent.is_dir():
+        raise UserError(f"there is no folder {target.parent}: make it, or choose another --path")
     if os.path.lexists(target):
         raise UserError(f"{target} exists already: choose another name, or another place by --path")
     title = "".join(part.capitalize() for part in name.split("_"))

@@ -125,6 +125,7 @@ def test_what_a_command_is_made_of_is_public(name: str) -> None:
         (("sample", "nowhere"), "there is no run folder nowhere"),
         (("evaluate", "nowhere"), "there is no run folder nowhere"),
         (("report", "nowhere"), "there is no run folder nowhere"),
+        (("check",), "the following arguments are required: NAME; see"),
         (("check", "tyo"), "unknown domain 'tyo'; did you mean 'toy'?"),
     ],
 )

@@ -96,8 +96,11 @@ def test_another_place_is_where_it_says(loopverse: Command, tmp_path: Path) -> N
         (("train",), "there is a command 'train' already"),
         (("json",), "there is a module 'json' already"),
         (("loopverse",), "there is a module 'loopverse' already"),
-        (("protein", "--path", "file"), "file"),
-        (("protein", "--path", "nowhere"), "nowhere"),
+        (
+            ("protein", "--path", "file"),
+            "there is no folder file: make it, or choose another --path",
+        ),
+        (("protein", "--path", "nowhere"), "there is no folder nowhere: make it"),
         (("protein", "--paht", "."), "did you mean --path?"),
         (("taken",), "taken exists already"),
         (("lost",), "lost exists already"),
