@@ -7,21 +7,28 @@ the looped model, two loops each; their controls are transformers that read all 
 Then, for sequences, errors up to 32 times the trained length; for puzzles, the mean number of loops by grade under a
 rule that stops where the state stands still, with a 95 % interval over held-out puzzles of all seeds.
 
-    OMP_NUM_THREADS=1 python benchmarks/puzzles.py sudoku4 --seeds 0 1 2
+    OMP_NUM_THREADS=1 python benchmarks/puzzles.py sudoku4 --seeds 0 1 2 --plot sudoku4.svg
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from once import over_seeds, shown, trained_once
 from tensordict import TensorDict
 
-from loopverse.analysis.statistics import estimate
+from loopverse.analysis import exhibit_panels
+from loopverse.analysis.numbers import words
+from loopverse.analysis.plots import drawn
+from loopverse.analysis.statistics import Estimate, estimate
+from loopverse.analysis.theme import standalone_svg
 from loopverse.depth import FixedPoint
+from loopverse.exhibit import Curves, Series
 from loopverse.training import LoadedRun
 from loopverse_puzzle.adapter import Puzzle
 
@@ -85,6 +92,54 @@ def by_length(run: LoadedRun) -> dict[int, float]:
     return {length: 100 * float(wrong[:, :length].float().mean()) for length in LENGTHS}
 
 
+def tell_table(
+    runs: dict[str, list[LoadedRun]],
+    valid: dict[str, list[list[dict[str, Any]]]],
+    names: Sequence[str],
+) -> None:
+    """Print the last figures of every arm, and how long it was trained."""
+    print("| arm | parameters | " + " | ".join(names) + " | seconds |")
+    print("|---" * (3 + len(names)) + "|")
+    for arm, rows in valid.items():
+        last = [seed[-1] for seed in rows]
+        cells = [shown(over_seeds([row[name] for row in last]), 2) for name in names]
+        seconds = sum(row["seconds"] for row in last) / len(last)
+        count = sum(p.numel() for p in runs[arm][0].model.parameters())
+        print(f"| {arm} | {count} | " + " | ".join(cells) + f" | {seconds:.0f} |")
+
+
+def tell_grades(runs: Sequence[LoadedRun], tolerance: float) -> None:
+    """Print mean loops by grade, over the puzzles of all runs and run by run."""
+    found = [by_grade(run, tolerance) for run in runs]
+    print(f"\nmean loops under fixed_point norm=inf tolerance={tolerance:g}:\n")
+    for grade in sorted(set().union(*found)):
+        seeds = [one.get(grade, []) for one in found]
+        means = [mean for one in seeds for mean in one]
+        by_seed = ", ".join(f"{sum(one) / len(one):.3f}" for one in seeds if one)
+        every = shown(estimate(means, [1.0] * len(means)), 3)
+        print(f"- grade {grade:g}: {every} ({len(means)} puzzles), by seed {by_seed}")
+
+
+def series(name: str, seeds: Sequence[dict[int, float]]) -> Series:
+    """The mean over seeds and its interval at every step, or length."""
+    points = {x: over_seeds([one[x] for one in seeds]) for x in seeds[0]}
+    values, margins = ([getattr(p, part) for p in points.values()] for part in ("value", "margin"))
+    return Series(name, list(points), values, margins)
+
+
+def said(line: Series) -> str:
+    """A line in words."""
+    margins = line.margins or [None] * len(line.x)
+    points = [shown(Estimate(y, m), 2) for y, m in zip(line.y, margins, strict=True)]
+    return f"- {line.name}: " + ", ".join(f"{x}: {y}" for x, y in zip(line.x, points, strict=True))
+
+
+def plot(curves: Sequence[Curves], path: Path) -> None:
+    """Draw curves side by side."""
+    figure = drawn(*map(exhibit_panels.curves, curves), size=(4.5, 3.2))
+    path.write_text(standalone_svg(figure, " ".join(map(exhibit_panels.in_words, curves))))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -94,6 +149,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=[LOOPED, ONE, UNTIED], default=None)
     parser.add_argument("--tolerance", type=float, default=0.1, help="of the rule for grades")
     parser.add_argument("--folder", type=Path, default=Path("runs/puzzles"))
+    parser.add_argument("--plot", type=Path, help="where to draw the curves, as SVG")
     parser.add_argument("overrides", nargs="*", help="settings of all runs")
     options = parser.parse_intermixed_args()
     runs = {
@@ -105,44 +161,24 @@ def main() -> None:
     valid = {arm: [run.folder.rows.read("valid") for run in ones] for arm, ones in runs.items()}
     names = [name for name in next(iter(valid.values()))[0][-1] if "percent" in name]
     print(f"{options.task}: held out, {len(options.seeds)} seeds\n")
-    print(
-        "| arm | parameters | "
-        + " | ".join(names)
-        + " | seconds |\n"
-        + "|---" * (3 + len(names))
-        + "|"
-    )
-    for arm, ones in runs.items():
-        cells = [shown(over_seeds([rows[-1][name] for rows in valid[arm]]), 2) for name in names]
-        seconds = [rows[-1]["seconds"] for rows in valid[arm]]
-        count = sum(p.numel() for p in ones[0].model.parameters())
-        print(
-            f"| {arm} | {count} | " + " | ".join(cells) + f" | {sum(seconds) / len(seconds):.0f} |"
-        )
+    tell_table(runs, valid, names)
     curve_of = names[-2]  # of the longer sequences, where there are any
-    print(f"\n{curve_of} by step:\n")
-    for arm, seeds in valid.items():
-        curve = [
-            (r["step"], over_seeds([s[i][curve_of] for s in seeds])) for i, r in enumerate(seeds[0])
-        ]
-        print(f"- {arm}: " + ", ".join(f"{step}: {shown(value, 2)}" for step, value in curve))
+    by_step = [
+        series(arm, [{row["step"]: row[curve_of] for row in rows} for rows in seeds])
+        for arm, seeds in valid.items()
+    ]
+    curves = [Curves("Held out", "", "steps", words(curve_of), by_step)]
+    print(f"\n{curve_of} by step:\n", *map(said, by_step), sep="\n")
     if options.task in SEQUENCES:
+        lengths = [series(arm, [by_length(run) for run in ones]) for arm, ones in runs.items()]
+        label = "wrong cells percent, by length"
+        curves.append(Curves("By length", "", "elements", label, lengths, log_x=True))
         print("\nwrong cells, per cent, of 64 further sequences, by length:\n")
-        for arm, ones in runs.items():
-            found = [by_length(run) for run in ones]
-            cells = [f"{n}: {shown(over_seeds([one[n] for one in found]), 2)}" for n in LENGTHS]
-            print(f"- {arm}: " + ", ".join(cells))
-        return
-    if LOOPED not in runs:
-        return
-    found = [by_grade(run, options.tolerance) for run in runs[LOOPED]]
-    print(f"\nmean loops under fixed_point norm=inf tolerance={options.tolerance:g}:\n")
-    for grade in sorted(set().union(*found)):
-        seeds = [one.get(grade, []) for one in found]
-        means = [mean for one in seeds for mean in one]
-        by_seed = ", ".join(f"{sum(one) / len(one):.3f}" for one in seeds if one)
-        every = shown(estimate(means, [1.0] * len(means)), 3)
-        print(f"- grade {grade:g}: {every} ({len(means)} puzzles), by seed {by_seed}")
+        print(*map(said, lengths), sep="\n")
+    if options.plot:
+        plot(curves, options.plot)
+    if options.task not in SEQUENCES and LOOPED in runs:
+        tell_grades(runs[LOOPED], options.tolerance)
 
 
 if __name__ == "__main__":
