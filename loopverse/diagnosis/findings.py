@@ -223,7 +223,10 @@ def _overthinking(sweep: Sweep) -> list[Finding]:
     if lost > OVERTHINKS and lost > gained and over_batches(more).sure:
         remedy = "stop early, vote over loops, or supervise every loop (`objective=every`)"
         return [Finding("unhealthy", "overthinking", said, remedy)]
-    return [Finding("well", "little overthinking", said)]
+    if lost <= OVERTHINKS:
+        return [Finding("well", "little overthinking", said)]
+    name = "more units gain than lose" if lost <= gained else "perhaps overthinking: too few data"
+    return [Finding("well", name, said)]
 
 
 def _rank(trace: Trace, trained: int) -> list[Finding]:

@@ -1,6 +1,7 @@
 """What was planted in a model is named in its diagnosis."""
 
 import math
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -30,6 +31,12 @@ def improving(z: Tensor, e: Tensor, loop: int) -> Tensor:
 def lost_again(z: Tensor, e: Tensor, loop: int) -> Tensor:
     """Right in the first two loops, wrong in the others."""
     return e if loop < 2 else -e
+
+
+def mostly_gaining(z: Tensor, e: Tensor, loop: int) -> Tensor:
+    """Wrong in the first loop and right in the others; the first place the other way round."""
+    found = e if loop else -e
+    return torch.cat([-found[:, :1], found[:, 1:]], dim=1)
 
 
 def collapsing(z: Tensor, e: Tensor, loop: int) -> Tensor:
@@ -73,6 +80,14 @@ def test_an_overthinker_is_named() -> None:
     assert found.sweep.overthought == pytest.approx([1.0] * 4)
     assert found.sweep.right[1] == pytest.approx([1.0] * 4)
     assert found.sweep.right[4] == pytest.approx([0.0] * 4)
+
+
+def test_where_more_is_gained_than_lost_the_loss_is_not_called_little() -> None:
+    found = diagnosed(planted(mostly_gaining))
+    names = named(found)
+    assert names["more units gain than lose"] == "well"
+    assert not names.keys() & {"little overthinking", "overthinking"}
+    assert 0.02 < fmean(found.sweep.overthought) < fmean(found.sweep.refined)
 
 
 def test_a_rank_collapse_is_named() -> None:
