@@ -219,14 +219,15 @@ def _overthinking(sweep: Sweep) -> list[Finding]:
         else ("worse at the last loop than at an earlier one", "better than at the first")
     )
     said = f"{lost:.1%} of the units are {what[0]}, {gained:.1%} {what[1]}"
-    more = [a - b for a, b in zip(sweep.overthought, sweep.refined, strict=True)]
-    if lost > OVERTHINKS and lost > gained and over_batches(more).sure:
-        remedy = "stop early, vote over loops, or supervise every loop (`objective=every`)"
-        return [Finding("unhealthy", "overthinking", said, remedy)]
     if lost <= OVERTHINKS:
         return [Finding("well", "little overthinking", said)]
-    name = "more units gain than lose" if lost <= gained else "perhaps overthinking: too few data"
-    return [Finding("well", name, said)]
+    more = over_batches([a - b for a, b in zip(sweep.overthought, sweep.refined, strict=True)])
+    if not more.sure:
+        return [Finding("well", "about as many units lose as gain", said)]
+    if more.value < 0:
+        return [Finding("well", "more units gain than lose", said)]
+    remedy = "stop early, vote over loops, or supervise every loop (`objective=every`)"
+    return [Finding("unhealthy", "overthinking", said, remedy)]
 
 
 def _rank(trace: Trace, trained: int) -> list[Finding]:
