@@ -1,5 +1,6 @@
 """What a training run works with: built once, from a configuration and, on resume, a run folder."""
 
+import atexit
 import math
 import platform
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, broadcast_object_list
 from tensordict import TensorDict
 from torch import nn
@@ -80,6 +81,9 @@ class Session:
         """
         check_trackers(config.training.trackers)
         accelerator = Accelerator(mixed_precision="no")  # precision is ours: see `precision`
+        if accelerator.num_processes > 1:
+            atexit.unregister(_leave_group)  # another run in this process may have asked for it
+            atexit.register(_leave_group)
         if accelerator.distributed_type in SHARDED:
             raise UserError(
                 f"Loopverse trains on one or more processes with whole models, not with "
@@ -221,6 +225,11 @@ class Session:
                 "best": {"checkpoint": best.name if best else None, "value": self.best},
             }
             write_json(self.folder.path / "summary.json", summary)
+
+
+def _leave_group() -> None:
+    """Leave the other processes before Python ends: a group still there may abort one that is done."""
+    PartialState().destroy_process_group()
 
 
 def _endless(adapter: DomainAdapter, batches: Iterator[TensorDict]) -> Iterator[TensorDict]:

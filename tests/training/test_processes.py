@@ -15,8 +15,10 @@ from loopverse.training import RunFolder, train
 TESTS = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 15], ids=["undisturbed", "sigterm"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(0, id="undisturbed"), pytest.param(15, id="sigterm", marks=pytest.mark.slow)],
+)
 def test_two_processes_train_what_one_does(tmp_path: Path, number: int) -> None:
     done = subprocess.run(
         [
