@@ -43,9 +43,8 @@ def load_domain(name: str) -> type[DomainAdapter]:
     """
     points = domain_entry_points()
     if name not in points:
-        raise unknown(
-            "domain", name, points, "a domain of your own is an entry point of `loopverse.domains`"
-        )
+        remedy = f"any other comes with a package of its own, in {GROUP}: install that"
+        raise unknown("domain", name, points, remedy)
     adapter = _loaded("domain", points[name])
     from loopverse.domain import (
         DomainAdapter,

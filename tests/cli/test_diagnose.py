@@ -49,7 +49,9 @@ def test_a_run_whose_domain_is_no_longer_installed_is_refused(
     refusal: Refusal, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "domain_entry_points", dict)
-    assert "unknown domain 'toy'" in refusal("diagnose", "runs/run")
+    line = refusal("diagnose", "runs/run")
+    assert line.startswith("unknown domain 'toy'")
+    assert line.endswith("with a package of its own, in loopverse.domains: install that")
     assert not (run / "diagnosis.json").exists()
 
 
